@@ -1,0 +1,129 @@
+/* Declarations only, without a preprocessor line: C includes this file, and the test build hands
+ * it to cffi as it stands. */
+
+enum vf_status {
+    VF_OK = 0,
+    VF_BAD_ROWS = 1,       /* a row breaks the rules of struct vf_extent; reterr->row says which */
+    VF_READ_FAILED = 2,    /* reading a source failed: os_errno */
+    VF_READ_SHORT = 3,     /* a source ended before a row's bytes did */
+    VF_WRITE_FAILED = 4,   /* writing the target failed: os_errno */
+    VF_SEEK_FAILED = 5,    /* asking for holes failed: os_errno */
+    VF_BAD_ARGUMENT = 6,   /* the caller broke the contract; a defect, never the image's fault */
+    VF_KERNEL_UNKNOWN = 7, /* no kernel has this name */
+    VF_KERNEL_NOT_BUILT = 8, /* this build has no such kernel (another architecture) */
+    VF_KERNEL_NO_CPU = 9     /* this machine's CPU cannot run it */
+};
+
+enum vf_kind {
+    VF_UNALLOCATED = 0, /* ask the layer below; never reaches this core */
+    VF_ZERO = 1,
+    VF_DATA = 2,
+    VF_COMPRESSED = 3
+};
+
+/* What lies at [offset, offset + length) of the virtual disk. All but kind, codec and file are
+ * bytes. stored_length, decoded_length, skip and codec speak of COMPRESSED rows alone. */
+struct vf_extent {
+    uint64_t offset;
+    uint64_t length;
+    uint64_t file_offset;
+    uint32_t stored_length;
+    uint32_t decoded_length;
+    uint32_t skip;
+    uint16_t file;
+    uint8_t kind;
+    uint8_t codec;
+};
+
+/* Where stored bytes come from: memory where it is not NULL, else a file descriptor. */
+struct vf_source {
+    const uint8_t *memory;
+    uint64_t size;
+    int32_t fd;
+    int32_t reserved;
+};
+
+/* Where bytes go: target offset = virtual offset. The target must read as zeros before. */
+struct vf_sink {
+    uint64_t size;           /* nothing is written at or beyond it */
+    int32_t fd;
+    int32_t direct_fd;       /* the same file opened with O_DIRECT, or -1 */
+    uint32_t direct_minimum; /* shorter runs go through fd */
+    uint32_t reserved;
+};
+
+struct vf_copied {
+    uint64_t read;    /* bytes taken from sources */
+    uint64_t written; /* bytes written to the target */
+    uint64_t zeros;   /* bytes of the granules that were looked at, found zero and left as holes */
+};
+
+struct vf_error {
+    int32_t status;
+    int32_t os_errno;
+    int32_t file;    /* index of the source, -1 for the target */
+    int32_t row;     /* index of the row, -1 where none is meant */
+    uint64_t offset; /* in that file */
+    uint64_t length;
+};
+
+/* A run of granules of one sort within a buffer, in bytes. */
+struct vf_run {
+    uint64_t offset;
+    uint64_t length;
+};
+
+typedef bool (*vf_zero_kernel)(const uint8_t *bytes, size_t length);
+typedef uint32_t (*vf_crc32c_kernel)(uint32_t crc, const uint8_t *bytes, size_t length);
+
+/* ---- kernels ---------------------------------------------------------------------------- */
+
+/* The kernel of this name ("scalar", "sse2", "avx2", "avx512", "neon"), or the best one that
+ * this CPU runs for NULL. */
+int vf_zero_select(const char *name, vf_zero_kernel *ret_kernel);
+/* Name of the i-th kernel known to any build, preferred ones first; NULL past the last. */
+const char *vf_zero_name(size_t index);
+
+/* The same for CRC-32C ("scalar", "sse42", "arm64"). A kernel continues from crc, which is 0 for
+ * the first bytes; inversion before and after is its own affair. */
+int vf_crc32c_select(const char *name, vf_crc32c_kernel *ret_kernel);
+const char *vf_crc32c_name(size_t index);
+
+/* Runs of granules that are zero (or, with zeros = false, that are not), at most max_runs of
+ * them, beginning at `from`. *ret_next is where to go on, `length` when all is seen. The last
+ * granule may be short. */
+int vf_find_runs(const uint8_t *bytes, size_t length, size_t granule, size_t from, bool zeros,
+                 vf_zero_kernel kernel, struct vf_run *runs, size_t max_runs, size_t *ret_count,
+                 size_t *ret_next);
+
+/* One's complement of the sum of all bytes but the four at `field` (none where field + 4 is
+ * beyond the end): the checksum of a VHD footer (field 64) and dynamic header (field 36). */
+uint32_t vf_vhd_checksum(const uint8_t *bytes, size_t length, size_t field);
+
+/* ---- the disk's bytes -------------------------------------------------------------------- */
+
+/* Copy rows (ascending, not overlapping, kinds DATA and ZERO) to the sink, leaving holes where a
+ * granule is all zero. No two calls at work at once may touch the same granule of the target.
+ * scratch is aligned to a page and scratch_size is a multiple of VF_GRANULE. *copied is added
+ * to, on failure too. */
+int vf_copy_segment(const struct vf_source *sources, size_t source_count,
+                    const struct vf_extent *rows, size_t row_count, const struct vf_sink *sink,
+                    uint8_t *scratch, size_t scratch_size, vf_zero_kernel kernel,
+                    struct vf_copied *copied, struct vf_error *reterr);
+
+/* Fill buffer with [offset, offset + length) of the virtual disk. Where no row speaks, zeros.
+ * On failure the buffer's content is undefined. */
+int vf_read_segment(const struct vf_source *sources, size_t source_count,
+                    const struct vf_extent *rows, size_t row_count, uint64_t offset,
+                    uint8_t *buffer, size_t length, struct vf_error *reterr);
+
+/* Read `size` bytes at each of the offsets into one buffer of count * size bytes. */
+int vf_gather(const struct vf_source *source, const uint64_t *offsets, size_t count, size_t size,
+              uint8_t *buffer, struct vf_error *reterr);
+
+/* What of [offset, end) of a file is data and what are holes, as DATA and ZERO rows whose
+ * offset and file_offset are the file's. At most max_rows (> 0); *ret_end is where to go on.
+ * A system without SEEK_HOLE answers one DATA row. */
+int vf_file_extents(int fd, uint64_t offset, uint64_t end, uint16_t file, struct vf_extent *rows,
+                    size_t max_rows, size_t *ret_count, uint64_t *ret_end,
+                    struct vf_error *reterr);

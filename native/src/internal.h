@@ -1,0 +1,49 @@
+/* Shared between the .c files of the core, and seen by tests/native; nobody else includes it. */
+#ifndef VF_INTERNAL_H
+#define VF_INTERNAL_H
+
+#include "vhdfast.h"
+
+/* Return a status after filling *reterr. */
+int vf_fail(struct vf_error *reterr, enum vf_status status, int os_errno, int32_t file,
+            int64_t row, uint64_t offset, uint64_t length);
+
+/* The gate that every row passes again on this side: VF_OK or VF_BAD_ROWS. Rows end at or before
+ * `end`. */
+int vf_check_rows(const struct vf_source *sources, size_t source_count,
+                  const struct vf_extent *rows, size_t row_count, uint64_t end,
+                  struct vf_error *reterr);
+
+/* All of [offset, offset + length) of a source, or a failure. */
+int vf_source_read(const struct vf_source *sources, size_t file, uint64_t offset, uint8_t *buffer,
+                   size_t length, struct vf_error *reterr);
+
+/* All of the bytes at `offset` of the target, or a failure. */
+int vf_sink_write(const struct vf_sink *sink, const uint8_t *bytes, size_t length,
+                  uint64_t offset, struct vf_error *reterr);
+
+/* CPU features, read once. */
+enum vf_cpu_feature {
+    VF_CPU_SSE2 = 1,
+    VF_CPU_SSE42 = 2,
+    VF_CPU_AVX2 = 4,
+    VF_CPU_AVX512 = 8, /* F and BW, with the operating system saving the wide registers */
+    VF_CPU_NEON = 16,
+    VF_CPU_ARM_CRC = 32
+};
+uint32_t vf_cpu_features(void);
+
+bool vf_zero_scalar(const uint8_t *bytes, size_t length);
+uint32_t vf_crc32c_scalar(uint32_t crc, const uint8_t *bytes, size_t length);
+#if defined(__x86_64__) || defined(__i386__)
+bool vf_zero_sse2(const uint8_t *bytes, size_t length);
+bool vf_zero_avx2(const uint8_t *bytes, size_t length);
+bool vf_zero_avx512(const uint8_t *bytes, size_t length);
+uint32_t vf_crc32c_sse42(uint32_t crc, const uint8_t *bytes, size_t length);
+#endif
+#if defined(__aarch64__)
+bool vf_zero_neon(const uint8_t *bytes, size_t length);
+uint32_t vf_crc32c_arm64(uint32_t crc, const uint8_t *bytes, size_t length);
+#endif
+
+#endif

@@ -1,0 +1,159 @@
+/* Rows to bytes: into the caller's buffer, or through a scratch buffer into the target.
+ *
+ * vf_copy_segment collects the rows that touch neighbouring granules in scratch, which stands for
+ * a contiguous range of the virtual disk (a "stretch"), so that small rows that lie side by side
+ * cost one write. When a row leaves a gap of a granule or more, or scratch is full, the stretch is
+ * looked through for zero granules and the others are written.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+struct stretch {
+    uint64_t offset; /* virtual, a multiple of VF_GRANULE */
+    size_t filled;   /* bytes of scratch in use; 0 where no stretch is open */
+};
+
+struct copy {
+    const struct vf_source *sources;
+    const struct vf_sink *sink;
+    uint8_t *scratch;
+    size_t scratch_size;
+    vf_zero_kernel kernel;
+    struct vf_copied *copied;
+    struct vf_error *reterr;
+    struct stretch stretch;
+};
+
+/* Write what is not zero of the open stretch and close it. */
+static int flush(struct copy *copy)
+{
+    struct stretch *stretch = &copy->stretch;
+    const size_t filled = stretch->filled;
+    stretch->filled = 0;
+    if (filled == 0)
+        return VF_OK;
+
+    size_t padded = (filled + VF_GRANULE - 1) & ~(VF_GRANULE - 1);
+    if (padded > copy->sink->size - stretch->offset)
+        padded = (size_t)(copy->sink->size - stretch->offset);
+    memset(copy->scratch + filled, 0, padded - filled);
+
+    uint64_t written = 0;
+    for (size_t from = 0; from < padded;) {
+        struct vf_run runs[64];
+        size_t count;
+        const int found = vf_find_runs(copy->scratch, padded, VF_GRANULE, from, false,
+                                       copy->kernel, runs, sizeof runs / sizeof runs[0], &count,
+                                       &from);
+        if (found != VF_OK)
+            return vf_fail(copy->reterr, VF_BAD_ARGUMENT, 0, -1, -1, stretch->offset, padded);
+        for (size_t i = 0; i < count; i++) {
+            const int status =
+                vf_sink_write(copy->sink, copy->scratch + runs[i].offset, runs[i].length,
+                              stretch->offset + runs[i].offset, copy->reterr);
+            if (status != VF_OK)
+                return status;
+            copy->copied->written += runs[i].length;
+            written += runs[i].length;
+        }
+    }
+    copy->copied->zeros += padded - written;
+    return VF_OK;
+}
+
+/* Bring a DATA row into stretches, as many as it fills. */
+static int take(struct copy *copy, const struct vf_extent *row)
+{
+    const uint64_t mask = VF_GRANULE - 1;
+    uint64_t offset = row->offset, file_offset = row->file_offset, left = row->length;
+    while (left > 0) {
+        struct stretch *stretch = &copy->stretch;
+        const uint64_t filled_to = stretch->offset + stretch->filled;
+        const bool joins = stretch->filled > 0 && (offset & ~mask) <= filled_to
+                           && offset - stretch->offset < copy->scratch_size;
+        if (!joins) {
+            const int status = flush(copy);
+            if (status != VF_OK)
+                return status;
+            stretch->offset = offset & ~mask;
+        }
+        const size_t at = (size_t)(offset - stretch->offset);
+        memset(copy->scratch + stretch->filled, 0, at - stretch->filled);
+        const size_t room = copy->scratch_size - at;
+        const size_t part = left < room ? (size_t)left : room;
+        const int status = vf_source_read(copy->sources, row->file, file_offset,
+                                          copy->scratch + at, part, copy->reterr);
+        if (status != VF_OK)
+            return status;
+        copy->copied->read += part;
+        stretch->filled = at + part;
+        offset += part;
+        file_offset += part;
+        left -= part;
+    }
+    return VF_OK;
+}
+
+int vf_copy_segment(const struct vf_source *sources, size_t source_count,
+                    const struct vf_extent *rows, size_t row_count, const struct vf_sink *sink,
+                    uint8_t *scratch, size_t scratch_size, vf_zero_kernel kernel,
+                    struct vf_copied *copied, struct vf_error *reterr)
+{
+    if (scratch_size < VF_GRANULE || (scratch_size & (VF_GRANULE - 1)) != 0
+        || ((uintptr_t)scratch & (VF_GRANULE - 1)) != 0)
+        return vf_fail(reterr, VF_BAD_ARGUMENT, 0, -1, -1, 0, scratch_size);
+    int status = vf_check_rows(sources, source_count, rows, row_count, sink->size, reterr);
+    if (status != VF_OK)
+        return status;
+
+    struct copy copy = {
+        .sources = sources,
+        .sink = sink,
+        .scratch = scratch,
+        .scratch_size = scratch_size,
+        .kernel = kernel,
+        .copied = copied,
+        .reterr = reterr,
+    };
+    for (size_t i = 0; i < row_count && status == VF_OK; i++) {
+        if (rows[i].kind == VF_DATA)
+            status = take(&copy, &rows[i]);
+    }
+    if (status == VF_OK)
+        status = flush(&copy);
+    return status;
+}
+
+int vf_read_segment(const struct vf_source *sources, size_t source_count,
+                    const struct vf_extent *rows, size_t row_count, uint64_t offset,
+                    uint8_t *buffer, size_t length, struct vf_error *reterr)
+{
+    if (length > UINT64_MAX - offset)
+        return vf_fail(reterr, VF_BAD_ARGUMENT, 0, -1, -1, offset, length);
+    int status =
+        vf_check_rows(sources, source_count, rows, row_count, UINT64_MAX, reterr);
+    if (status != VF_OK)
+        return status;
+
+    size_t filled = 0;
+    for (size_t i = 0; i < row_count; i++) {
+        const struct vf_extent *row = &rows[i];
+        const uint64_t row_end = row->offset + row->length;
+        if (row_end <= offset || row->kind != VF_DATA)
+            continue;
+        if (row->offset >= offset + length)
+            break;
+        const uint64_t start = row->offset > offset ? row->offset : offset;
+        const uint64_t end = row_end < offset + length ? row_end : offset + length;
+        const size_t at = (size_t)(start - offset), part = (size_t)(end - start);
+        memset(buffer + filled, 0, at - filled);
+        status = vf_source_read(sources, row->file, row->file_offset + (start - row->offset),
+                                buffer + at, part, reterr);
+        if (status != VF_OK)
+            return status;
+        filled = at + part;
+    }
+    memset(buffer + filled, 0, length - filled);
+    return VF_OK;
+}

@@ -1,0 +1,185 @@
+"""Sources: files, block devices and memory that stored bytes are read from. Never written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass
+from types import TracebackType
+
+from .errors import CorruptImageError, ImageError, ReadError, SourceChangedError
+
+__all__ = ["MemorySource", "Source", "SourceFile"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What must stay the same while a source is read."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int | None  # None for devices, whose time says nothing
+
+
+class Source:
+    """Random access to stored bytes: `size`, `path` (for messages) and `read`.
+
+    fileno() is the descriptor, or None where `memory` holds the bytes instead.
+    """
+
+    path: str
+    size: int
+    memory: bytes | None = None
+
+    def fileno(self) -> int | None:
+        raise NotImplementedError
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes: short only at the end of the source. Raises ReadError."""
+        raise NotImplementedError
+
+    def read_exact(self, offset: int, length: int, what: str) -> bytes:
+        """`length` bytes or CorruptImageError; `what` names the structure for the message."""
+        data = self.read(offset, length)
+        if len(data) != length:
+            raise CorruptImageError(
+                f"the {what} needs {length} bytes here, the file ends after {len(data)}",
+                path=self.path,
+                offset=offset,
+                hint="the image is cut short: copy it again and compare checksums",
+            )
+        return data
+
+    def close(self) -> None:
+        """Give the descriptor back. May be called twice."""
+
+
+class MemorySource(Source):
+    """Bytes that exist nowhere else, such as sectors replayed from a log."""
+
+    def __init__(self, memory: bytes, path: str) -> None:
+        self.memory = memory
+        self.size = len(memory)
+        self.path = path
+
+    def fileno(self) -> None:
+        return None
+
+    def read(self, offset: int, length: int) -> bytes:
+        assert self.memory is not None
+        return self.memory[offset : offset + length]
+
+
+class SourceFile(Source):
+    """A file or block device opened for reading.
+
+    Raises ImageError where it is missing, a directory or not readable.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        # Without O_NONBLOCK the open of a pipe would wait for a writer that may never come.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            self._fd = os.open(self.path, flags)
+        except OSError as error:
+            raise _cannot_open(self.path, error) from error
+        try:
+            status = os.fstat(self._fd)
+            if stat.S_ISDIR(status.st_mode):
+                raise ImageError(
+                    "this is a directory, not a disk image",
+                    path=self.path,
+                    hint="name one of the images in it",
+                )
+            self.is_device = stat.S_ISBLK(status.st_mode)
+            if not self.is_device and not stat.S_ISREG(status.st_mode):
+                raise ImageError(
+                    "neither a regular file nor a block device; an image is read out of order",
+                    path=self.path,
+                    hint="save the stream to a file first",
+                )
+            self._identity = self._read_identity()
+            self.size = self._identity.size
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_identity(self) -> Identity:
+        status = os.fstat(self._fd)
+        size = os.lseek(self._fd, 0, os.SEEK_END) if self.is_device else status.st_size
+        modified = None if self.is_device else status.st_mtime_ns
+        return Identity(status.st_dev, status.st_ino, size, modified)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def read(self, offset: int, length: int) -> bytes:
+        parts: list[bytes] = []
+        while length > 0 and offset < self.size:
+            try:
+                part = os.pread(self._fd, min(length, self.size - offset), offset)
+            except OSError as error:
+                raise ReadError(
+                    f"reading failed: {error.strerror}", path=self.path, offset=offset
+                ) from error
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def is_same_file(self, path: str) -> bool:
+        """Whether `path` leads to this very file or device."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return False
+        if self.is_device:
+            return stat.S_ISBLK(status.st_mode) and status.st_rdev == os.fstat(self._fd).st_rdev
+        return (status.st_dev, status.st_ino) == (self._identity.device, self._identity.inode)
+
+    def check_unchanged(self) -> None:
+        """Raise SourceChangedError where the file is not what it was when it was opened."""
+        now = self._read_identity()
+        if now == self._identity:
+            return
+        if now.size != self._identity.size:
+            what = f"its size went from {self._identity.size} to {now.size} bytes"
+        else:
+            what = "it was written to"
+        raise SourceChangedError(
+            f"the source changed while it was read: {what}",
+            path=self.path,
+            hint="stop what uses the image (a running machine?) or copy a snapshot of it",
+        )
+
+    def close(self) -> None:
+        fd, self._fd = getattr(self, "_fd", -1), -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def __enter__(self) -> SourceFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _cannot_open(path: str, error: OSError) -> ImageError:
+    hints = {
+        FileNotFoundError: "check the name",
+        PermissionError: "you may not read it: check its permissions",
+    }
+    return ImageError(
+        f"cannot be opened: {error.strerror}", path=path, hint=hints.get(type(error))
+    )
