@@ -1,0 +1,99 @@
+"""The container formats, and telling which one a file is.
+
+Every module of this package is imported once, which registers the formats in it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from ..errors import AmbiguousFormatError, UnknownFormatError, UnsupportedImageError, UsageError
+from ..files import SourceFile
+from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions
+from .known import find_known
+from .raw import RawImage
+
+__all__ = [
+    "FORMATS",
+    "Glimpse",
+    "ImageFormat",
+    "ImageInfo",
+    "Notice",
+    "OpenOptions",
+    "detect",
+    "open_format",
+]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+
+def detect(source: SourceFile) -> type[ImageFormat]:
+    """The format that a file is of.
+
+    All formats probe. Raw is taken only where none matches, nothing shows a damaged image of a
+    known format, and something speaks for a disk: a partition table, a file system, a block
+    device or the file's name.
+
+    Raises AmbiguousFormatError, UnsupportedImageError (known, not read), UnknownFormatError.
+    """
+    glimpse = Glimpse(source)
+    matches = {
+        name: evidence
+        for name, kind in FORMATS.items()
+        if (evidence := kind.probe(glimpse)) is not None
+    }
+    if len(matches) > 1:
+        what = " and ".join(f"{name} ({evidence})" for name, evidence in sorted(matches.items()))
+        raise AmbiguousFormatError(
+            f"the file is {what} at once",
+            path=source.path,
+            hint="say which it is with --from, if you trust it",
+        )
+    if matches:
+        return FORMATS[next(iter(matches))]
+
+    known = find_known(glimpse)
+    if known is not None:
+        name, advice = known
+        raise UnsupportedImageError(
+            f"this is a {name} file, which this version does not read",
+            path=source.path,
+            hint=f"{advice}; a raw disk that only begins like one is read with --from raw",
+        )
+    for name, kind in sorted(FORMATS.items()):
+        residue = kind.residue(glimpse)
+        if residue is not None:
+            raise UnknownFormatError(
+                f"this looks like a damaged {name} image: {residue}",
+                path=source.path,
+                hint=f"copy it again; --from {name} tries to read it, --from raw takes it as it is",
+            )
+    if RawImage.evidence(glimpse, source.is_device) is not None:
+        return RawImage
+    raise UnknownFormatError(
+        "no known format matches, and nothing speaks for a raw disk (no partition table, no "
+        "file system, not a name like .raw or .img)" if source.size else "the file is empty",
+        path=source.path,
+        hint="if it is a raw disk, say --from raw" if source.size else "check the download",
+    )
+
+
+def open_format(
+    source: SourceFile, name: str | None = None, options: OpenOptions | None = None
+) -> ImageFormat:
+    """Open a source as the named format, or as the detected one.
+
+    The image owns the source; on an error the caller still does. Raises what `detect` and the
+    format's `open` raise, and UsageError for an unknown name.
+    """
+    if name is None:
+        kind = detect(source)
+    elif name in FORMATS:
+        kind = FORMATS[name]
+    else:
+        raise UsageError(
+            f"unknown format {name!r}", hint=f"one of: {', '.join(sorted(FORMATS))}"
+        )
+    return kind.open(source, options or OpenOptions())

@@ -1,0 +1,77 @@
+"""Raw: the file is the disk. Holes are what the file system says they are."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from .. import _native, contents
+from ..errors import InvalidImageError
+from ..extents import Kind, Rows, make_rows
+from ..files import SourceFile
+from .base import Glimpse, ImageFormat, ImageInfo, OpenOptions
+
+__all__ = ["RawImage"]
+
+
+class RawImage(ImageFormat):
+    """A raw disk in a regular file or on a block device."""
+
+    name = "raw"
+    title = "raw disk (file or block device)"
+    suffixes = (".raw", ".img", ".dd", ".bin", ".iso", ".hdd", ".disk")
+
+    @classmethod
+    def probe(cls, glimpse: Glimpse) -> str | None:
+        """Never: any bytes are a raw disk. `detect` takes raw last, and only with evidence."""
+        return None
+
+    @classmethod
+    def evidence(cls, glimpse: Glimpse, is_device: bool) -> str | None:
+        """What speaks for a raw disk, or None."""
+        found = contents.describe(glimpse.at)
+        if found is not None:
+            return found
+        if is_device:
+            return "a block device"
+        suffix = os.path.splitext(glimpse.path)[1].lower()
+        return f"its name ends in {suffix}" if suffix in cls.suffixes else None
+
+    @classmethod
+    def open(cls, source: SourceFile, options: OpenOptions) -> RawImage:
+        return cls(source, options)
+
+    def __init__(self, source: SourceFile, options: OpenOptions) -> None:
+        super().__init__(source, options)
+        if source.size == 0:
+            raise InvalidImageError(
+                "the file is empty, a disk has at least one byte",
+                path=source.path,
+                hint="check that the copy or download was completed",
+            )
+        self.virtual_size = source.size
+        if self._sectors_are_4096_bytes():
+            self.sector_size = 4096
+
+    def _sectors_are_4096_bytes(self) -> bool:
+        signature = b"EFI PART"
+        return (
+            self.source.read(4096, 8) == signature and self.source.read(512, 8) != signature
+        )
+
+    def info(self) -> ImageInfo:
+        return ImageInfo(
+            format=self.name,
+            subformat="device" if self.source.is_device else "file",
+            path=self.source.path,
+            virtual_size=self.virtual_size,
+            file_size=self.source.size,
+            sector_size=self.sector_size,
+            notices=tuple(self.notices),
+        )
+
+    def rows(self, offset: int, length: int, max_rows: int) -> Rows:
+        if self.source.is_device or not self.options.ask_holes:
+            return make_rows(np.array([offset]), length, Kind.DATA, offset)
+        return _native.file_extents(self.source, offset, offset + length, 0, max_rows)

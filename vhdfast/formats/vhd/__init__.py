@@ -1,0 +1,338 @@
+"""VHD, fixed and dynamic, as Virtual PC, Hyper-V, Azure and everyone after them write it.
+
+Source: Virtual Hard Disk Image Format Specification 1.0 (Microsoft, 2006).
+Differencing disks are refused by name until their chains are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..._native import file_extents
+from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...extents import Kind, Rows, cut_at_file_end, make_rows
+from ...files import SourceFile
+from ...units import MAX_OFFSET, MIB
+from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
+from .dynamic import BlockTable, DynamicHeader
+from .footer import COOKIE, FOOTER_LENGTH, OLD_FOOTER_LENGTH, DiskType, Footer
+
+__all__ = ["VhdImage"]
+
+# How far before the end a footer is looked for that has something behind it.
+STRAY_SEARCH = 2 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A footer and where it was found."""
+
+    offset: int
+    footer: Footer
+
+
+class VhdImage(ImageFormat):
+    """A fixed or dynamic VHD."""
+
+    name = "vhd"
+    title = "VHD, fixed and dynamic (Virtual PC, Hyper-V, Azure)"
+    suffixes = (".vhd", ".vpc")
+
+    @classmethod
+    def probe(cls, glimpse: Glimpse) -> str | None:
+        if glimpse.size >= FOOTER_LENGTH and glimpse.at(-FOOTER_LENGTH, 8) == COOKIE:
+            return "a VHD footer at its end"
+        if glimpse.size >= OLD_FOOTER_LENGTH and glimpse.at(-OLD_FOOTER_LENGTH, 8) == COOKIE:
+            return "a 511-byte VHD footer at its end"
+        return "a VHD footer copy at its start" if glimpse.at(0, 8) == COOKIE else None
+
+    @classmethod
+    def residue(cls, glimpse: Glimpse) -> str | None:
+        if glimpse.at(FOOTER_LENGTH, 8) == b"cxsparse":
+            return "a dynamic VHD header at offset 0x200, but no footer copy before it"
+        stray = _find_stray(glimpse.at(-STRAY_SEARCH, STRAY_SEARCH), glimpse.size)
+        if stray is None:
+            return None
+        behind = glimpse.size - stray - FOOTER_LENGTH
+        return f"a VHD footer at offset {stray:#x} with {behind} bytes behind it"
+
+    @classmethod
+    def open(cls, source: SourceFile, options: OpenOptions) -> VhdImage:
+        return cls(source, options)
+
+    def __init__(self, source: SourceFile, options: OpenOptions) -> None:
+        super().__init__(source, options)
+        self.table: BlockTable | None = None
+        self.header: DynamicHeader | None = None
+        at_end = self._copy_at_end()
+        self.footer = self._choose(at_end, self._copy_at(0))
+        # Where the trailing footer begins, or the file ends: no disk data lies beyond.
+        self.limit = source.size if at_end is None else at_end.offset
+        self._check_footer()
+        if self.footer.disk_type == DiskType.FIXED:
+            self._open_fixed()
+        else:
+            self._open_dynamic()
+
+    # ---- footers --------------------------------------------------------------------------------
+
+    def _copy_at(self, offset: int) -> _Copy | None:
+        footer = Footer.parse(self.source.read(offset, FOOTER_LENGTH))
+        return None if footer is None else _Copy(offset, footer)
+
+    def _copy_at_end(self) -> _Copy | None:
+        """The trailing footer, also where bytes follow it or its last byte was never written."""
+        size = self.source.size
+        for length in (FOOTER_LENGTH, OLD_FOOTER_LENGTH):
+            if size >= length and (copy := self._copy_at(size - length)) and copy.offset > 0:
+                return copy
+        start = max(0, size - STRAY_SEARCH)
+        stray = _find_stray(self.source.read(start, STRAY_SEARCH), size)
+        copy = None if stray is None else self._copy_at(stray)
+        if copy is None or copy.offset == 0 or not copy.footer.is_intact:
+            return None
+        self.notice(
+            "bytes-after-footer",
+            f"{size - copy.offset - FOOTER_LENGTH} bytes follow the footer, which belongs at the "
+            "very end; they are left out",
+            copy.offset,
+        )
+        return copy
+
+    def _choose(self, end: _Copy | None, head: _Copy | None) -> Footer:
+        """The footer to go by, of the one at the end and the copy at the start.
+
+        A fixed disk has only the one at the end: what lies at its start is the guest's.
+        """
+        if end is not None and end.footer.disk_type == DiskType.FIXED:
+            head = None
+        copies = [copy for copy in (end, head) if copy is not None]
+        if not copies:
+            raise CorruptImageError(
+                "there is no VHD footer, neither at the end nor at the start",
+                path=self.source.path,
+                hint="the image is cut short or is no VHD: copy it again, or drop --from vhd",
+            )
+        intact = [copy for copy in copies if copy.footer.is_intact]
+        if not intact:
+            return self._prove_without_checksum(copies)
+        for copy in copies:
+            if not copy.footer.is_intact:
+                self.notice(
+                    "footer-checksum",
+                    f"one of the two footers has checksum {copy.footer.stored_checksum:#010x}, "
+                    f"expected {copy.footer.checksum:#010x}; the other one is used",
+                    copy.offset,
+                )
+        chosen = intact[0].footer
+        if chosen.disk_type != DiskType.FIXED and len(copies) == 1:
+            where, missing = ("start", "end") if end is None else ("end", "start")
+            self.notice(
+                "footer-missing",
+                f"there is no footer at the {missing}; the one at the {where} is used",
+            )
+        if len(intact) == 2 and intact[0].footer != intact[1].footer:
+            self.notice(
+                "footers-differ",
+                "the footer at the end and its copy at the start differ; the one at the end is "
+                "used",
+            )
+        return chosen
+
+    def _prove_without_checksum(self, copies: list[_Copy]) -> Footer:
+        """A footer with a wrong checksum, where its values prove themselves another way.
+
+        Some tools change the identifier and leave the checksum: then both copies still agree, or
+        the size of a fixed disk still fits its file.
+        """
+        copy = copies[0]
+        footer = copy.footer
+        fits = footer.disk_type == DiskType.FIXED and footer.current_size == copy.offset
+        agree = len(copies) == 2 and copies[0].footer == copies[1].footer
+        if not fits and not agree:
+            raise CorruptImageError(
+                f"the footer's checksum is {footer.stored_checksum:#010x}, expected "
+                f"{footer.checksum:#010x}, and nothing else confirms its values",
+                path=self.source.path,
+                offset=copy.offset + 64,
+                hint="the footer is damaged: copy the image again and compare checksums",
+            )
+        why = "its size fits the file" if fits else "both copies of the footer agree"
+        self.notice(
+            "footer-checksum",
+            f"the footer's checksum is {footer.stored_checksum:#010x}, expected "
+            f"{footer.checksum:#010x}; it is used because {why}",
+            copy.offset,
+        )
+        return footer
+
+    def _check_footer(self) -> None:
+        footer, path = self.footer, self.source.path
+        if footer.version >> 16 != 1:
+            raise UnsupportedImageError(
+                f"VHD version {footer.version >> 16}.{footer.version & 0xFFFF}, expected 1.0",
+                path=path,
+            )
+        if footer.disk_type not in (DiskType.FIXED, DiskType.DYNAMIC, DiskType.DIFFERENCING):
+            raise UnsupportedImageError(
+                f"VHD disk type {footer.disk_type}, expected 2 (fixed) or 3 (dynamic)", path=path
+            )
+        if not 0 < footer.current_size <= MAX_OFFSET:
+            raise InvalidImageError(
+                f"the footer gives a virtual size of {footer.current_size} bytes", path=path
+            )
+        if footer.saved_state:
+            self.notice(
+                "saved-state",
+                "the machine was saved, not shut down: its memory is not in this image, and file "
+                "systems on it may be inconsistent",
+            )
+
+    def _chosen_size(self) -> int:
+        footer = self.footer
+        if not self.options.chs_size:
+            return footer.current_size
+        if footer.chs_size == 0:
+            raise InvalidImageError(
+                f"the footer's geometry is {footer.geometry}, which spans no bytes",
+                path=self.source.path,
+                hint="leave out --chs-size",
+            )
+        return footer.chs_size
+
+    # ---- fixed ----------------------------------------------------------------------------------
+
+    def _open_fixed(self) -> None:
+        wanted = self._chosen_size()
+        if self.limit == self.source.size:
+            raise InvalidImageError(
+                "the footer of a fixed disk belongs behind its data, here it is at the start",
+                path=self.source.path,
+                offset=0,
+            )
+        self.virtual_size = min(wanted, self.limit)
+        if wanted > self.limit:
+            self.notice(
+                "size-beyond-file",
+                f"the footer gives {wanted} bytes, the file holds {self.limit} before it; only "
+                "those are read",
+                self.limit,
+            )
+        elif wanted < self.limit:
+            self.notice(
+                "size-below-file",
+                f"the footer gives {wanted} bytes, the file holds {self.limit} before it; the "
+                "rest is left out",
+                self.limit,
+            )
+
+    # ---- dynamic --------------------------------------------------------------------------------
+
+    def _open_dynamic(self) -> None:
+        header = DynamicHeader.read(self.source, self.footer.data_offset)
+        if self.footer.disk_type == DiskType.DIFFERENCING:
+            raise UnsupportedImageError(
+                f"a differencing VHD: it holds only the changes to its parent "
+                f"{header.parent_name or '(unnamed)'!r}",
+                path=self.source.path,
+                hint="merge it into its parent first (Hyper-V: Merge-VHD, or Convert-VHD)",
+            )
+        self.header = header
+        self.virtual_size = self._chosen_size()
+        if self.options.chs_size:  # a geometry may span more than the disk has blocks for
+            self.virtual_size = min(
+                self.virtual_size, header.max_table_entries * header.block_size
+            )
+        self.table = BlockTable(self.source, header, self.virtual_size, self.limit)
+        if not header.is_intact:
+            self._prove_header(header)
+        if not self.table.is_checked_for_overlaps:
+            self.notice(
+                "overlaps-not-checked",
+                f"the table has {self.table.count} entries, too many to look for blocks that "
+                "overlap",
+            )
+
+    def _prove_header(self, header: DynamicHeader) -> None:
+        """A header with a wrong checksum is used where its table has just the entries needed."""
+        needed = -(-self.footer.current_size // header.block_size)
+        if header.max_table_entries not in (needed, needed + 1):
+            raise CorruptImageError(
+                f"the dynamic header's checksum is {header.stored_checksum:#010x}, expected "
+                f"{header.checksum:#010x}, and its {header.max_table_entries} entries do not fit "
+                f"the {needed} blocks of the disk",
+                path=self.source.path,
+                offset=header.offset + 36,
+                hint="the header is damaged: copy the image again and compare checksums",
+            )
+        self.notice(
+            "header-checksum",
+            f"the dynamic header's checksum is {header.stored_checksum:#010x}, expected "
+            f"{header.checksum:#010x}; it is used because its table fits the disk's size",
+            header.offset,
+        )
+
+    # ---- what the rest of vhdfast asks ----------------------------------------------------------
+
+    def info(self) -> ImageInfo:
+        footer = self.footer
+        details: dict[str, object] = {
+            "current size": footer.current_size,
+            "original size": footer.original_size,
+            "size by geometry": footer.chs_size,
+            "creator code": footer.creator.decode("latin-1"),
+            "creator host": footer.creator_host.decode("latin-1"),
+            "timestamp": footer.timestamp,
+            "saved state": bool(footer.saved_state),
+        }
+        if self.table is not None and self.header is not None:
+            details["table entries"] = self.header.max_table_entries
+            details["table offset"] = self.header.table_offset
+        return ImageInfo(
+            format=self.name,
+            subformat=DiskType(footer.disk_type).name.lower(),
+            path=self.source.path,
+            virtual_size=self.virtual_size,
+            file_size=self.source.size,
+            block_size=None if self.table is None else self.table.block_size,
+            creator=footer.creator_name,
+            geometry=footer.geometry,
+            identifiers={"unique id": str(footer.unique_id)},
+            details=details,
+            notices=tuple(self.notices),
+        )
+
+    def rows(self, offset: int, length: int, max_rows: int) -> Rows:
+        if self.table is None:
+            return self._fixed_rows(offset, length, max_rows)
+        rows = self.table.rows(offset, length, max_rows)
+        rows, lost = cut_at_file_end(rows, 0, self.limit)
+        if lost:
+            self.notice(
+                "short-block",
+                "the last block in the file is short; what it lacks reads as zeros",
+                self.limit,
+            )
+        if self.table.empty_bitmaps:
+            self.notice(
+                "empty-bitmaps",
+                "blocks are stored of which no sector is marked as written; they read as zeros",
+            )
+        return rows
+
+    def _fixed_rows(self, offset: int, length: int, max_rows: int) -> Rows:
+        if not self.options.ask_holes:
+            return make_rows(np.array([offset]), length, Kind.DATA, offset)
+        return file_extents(self.source, offset, offset + length, 0, max_rows)
+
+
+def _find_stray(tail: bytes, size: int) -> int | None:
+    """Offset of the last footer in the tail of a file of this size, on a sector's border."""
+    start = size - len(tail)
+    at = len(tail)
+    while (at := tail.rfind(COOKIE, 0, at)) >= 0:
+        if (start + at) % 512 == 0:
+            return start + at
+    return None
