@@ -1,0 +1,123 @@
+"""Running segments on threads: bounded memory, first error wins, stops when asked to.
+
+Python owns the threads; each one calls native code that works without the GIL for as long as a
+segment takes. docs/internals/engine.md says why.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from .monitor import Monitor
+from .units import MIB
+
+__all__ = ["SCRATCH_BYTES", "default_jobs", "run"]
+
+# One scratch buffer for each worker: together they stay at 16 MiB with the default jobs.
+SCRATCH_BYTES = 2 * MIB
+MAX_JOBS = 64
+# How often the waiting thread looks at the counters and at signals.
+TICK_S = 0.1
+
+Work = TypeVar("Work")
+
+
+def default_jobs() -> int:
+    """Workers to keep a disk busy: writes wait for the device more than for the CPU."""
+    return min(8, max(4, os.cpu_count() or 1))
+
+
+class _RateLimit:
+    """Lets bytes pass at no more than so many a second, averaged over the run."""
+
+    def __init__(self, bytes_per_second: int | None, stop: threading.Event) -> None:
+        self._rate = bytes_per_second
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._free_at = time.monotonic()
+
+    def wait(self, amount: int) -> None:
+        """Return when `amount` bytes may be moved, or when the run stops."""
+        if self._rate is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            start = max(self._free_at, now)
+            self._free_at = start + amount / self._rate
+        self._stop.wait(max(0.0, start - now))
+
+
+def run(
+    work: Iterator[Work],
+    do: Callable[[Work, memoryview], int],
+    *,
+    what: str,
+    total: int,
+    jobs: int | None = None,
+    rate: int | None = None,
+    cost: Callable[[Work], int] = lambda _: 0,
+    monitor: Monitor | None = None,
+    scratch_bytes: int = SCRATCH_BYTES,
+) -> None:
+    """Call do(item, scratch) for each item of `work` on `jobs` threads.
+
+    do: returns the bytes of progress that the item was worth; scratch is its thread's own
+        page-aligned buffer.
+    total, what: for the monitor. rate: bytes a second at most, cost(item) of them each.
+
+    The first exception stops all workers at their next item and is raised here once they have
+    ended; so is an interruption (KeyboardInterrupt or whatever a signal handler raises).
+    """
+    monitor = monitor or Monitor()
+    stop = threading.Event()
+    limit = _RateLimit(rate, stop)
+    lock = threading.Lock()  # guards `work`, `done` and `failures`
+    done = 0
+    failures: list[BaseException] = []
+
+    def worker() -> None:
+        nonlocal done
+        try:
+            with mmap.mmap(-1, scratch_bytes) as pages, memoryview(pages) as scratch:
+                while not stop.is_set():
+                    with lock:
+                        item = next(work, None)
+                    if item is None:
+                        return
+                    limit.wait(cost(item))
+                    if stop.is_set():
+                        return
+                    worth = do(item, scratch)
+                    with lock:
+                        done += worth
+        except BaseException as error:
+            with lock:
+                failures.append(error)
+            stop.set()
+
+    count = min(max(1, jobs or default_jobs()), MAX_JOBS)
+    threads = [
+        threading.Thread(target=worker, name=f"vhdfast-{index}", daemon=True)
+        for index in range(count)
+    ]
+    monitor.start(what, total)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(TICK_S)
+                monitor.advance(done)
+    finally:
+        stop.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+        monitor.finish()
+    if failures:
+        raise failures[0]

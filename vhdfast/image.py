@@ -1,0 +1,230 @@
+"""An open image: a virtual disk to read, whatever its format."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from . import _native
+from .errors import UsageError
+from .extents import MAX_ROWS, ExtentMap, Kind
+from .files import SourceFile
+from .formats import ImageFormat, ImageInfo, Notice, OpenOptions, open_format
+from .units import MIB
+
+__all__ = ["Image", "open_image"]
+
+# Maps that pread keeps: so many windows of at most so many rows.
+CACHED_WINDOWS = 16
+CACHED_ROWS = 4096
+
+
+class Image(io.RawIOBase):
+    """A virtual disk, read-only and seekable like a binary file.
+
+    Every method may be called from several threads at once, but `read`, `readinto`, `seek` and
+    `tell` share one position. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, layer: ImageFormat) -> None:
+        super().__init__()
+        self.layer = layer
+        self._position = 0
+        self._lock = threading.Lock()
+        self._windows: OrderedDict[int, ExtentMap] = OrderedDict()
+        self._table: tuple[int, _native.SourceTable] | None = None
+
+    # ---- what it is -----------------------------------------------------------------------------
+
+    @property
+    def virtual_size(self) -> int:
+        """Bytes of the virtual disk."""
+        return self.layer.virtual_size
+
+    @property
+    def sector_size(self) -> int:
+        """Logical sector size that the disk was made for, in bytes."""
+        return self.layer.sector_size
+
+    @property
+    def path(self) -> str:
+        return self.layer.source.path
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """Warnings about the image so far; reading more of it may add to them."""
+        return tuple(self.layer.notices)
+
+    def info(self) -> ImageInfo:
+        """What the headers say."""
+        return self.layer.info()
+
+    def extents(
+        self, offset: int = 0, length: int | None = None, max_rows: int = MAX_ROWS
+    ) -> ExtentMap:
+        """What lies in a contiguous prefix of [offset, offset + length), bytes.
+
+        length: to the end of the disk by default. The answer holds at most max_rows rows and at
+        least one; its `end` is where to go on. Raises UsageError for a window that is empty or
+        leaves the disk, ImageError where the image's tables are wrong.
+        """
+        return self.layer.extents(offset, length, max_rows)
+
+    def windows(
+        self, offset: int = 0, length: int | None = None, max_rows: int = MAX_ROWS
+    ) -> Iterator[ExtentMap]:
+        """The maps of [offset, offset + length), one after the other."""
+        end = self.virtual_size if length is None else offset + length
+        while offset < end:
+            window = self.extents(offset, end - offset, max_rows)
+            yield window
+            offset = window.end
+
+    def native_sources(self) -> _native.SourceTable:
+        """The sources as native code takes them; made anew when a format adds one."""
+        count = len(self.layer.sources)
+        if self._table is None or self._table[0] != count:
+            self._table = (count, _native.SourceTable(self.layer.sources))
+        return self._table[1]
+
+    def is_same_file(self, path: str) -> bool:
+        """Whether `path` leads to a file that this image reads."""
+        return any(
+            source.is_same_file(path)
+            for source in self.layer.sources
+            if isinstance(source, SourceFile)
+        )
+
+    def check_unchanged(self) -> None:
+        """Raise SourceChangedError where a source was written to since the image was opened."""
+        for source in self.layer.sources:
+            if isinstance(source, SourceFile):
+                source.check_unchanged()
+
+    # ---- its bytes ------------------------------------------------------------------------------
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes of the virtual disk at `offset`: fewer only at its end.
+
+        Raises UsageError for a negative offset or length, ReadError, ImageError.
+        """
+        if offset < 0 or length < 0:
+            raise UsageError(f"no {length} bytes at offset {offset}")
+        buffer = bytearray(max(0, min(length, self.virtual_size - offset)))
+        self.pread_into(offset, buffer)
+        return bytes(buffer)
+
+    def pread_into(self, offset: int, buffer: Any) -> int:
+        """Fill a writable buffer from `offset` on; returns the bytes filled."""
+        if offset < 0:
+            raise UsageError(f"no bytes at offset {offset}")
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self.virtual_size - offset))
+        done = 0
+        while done < count:
+            window = self._window_at(offset + done)
+            part = min(count - done, window.end - offset - done)
+            _native.read_segment(
+                self.native_sources(), window.rows, offset + done, view[done : done + part]
+            )
+            done += part
+        return count
+
+    def _window_at(self, offset: int) -> ExtentMap:
+        """A map that begins at or before `offset` and ends after it, kept for the next call."""
+        with self._lock:
+            for key, window in self._windows.items():
+                if window.offset <= offset < window.end:
+                    self._windows.move_to_end(key)
+                    return window
+        start = offset // MIB * MIB
+        window = self.extents(start, max_rows=CACHED_ROWS)
+        while window.end <= offset:
+            start = window.end
+            window = self.extents(start, max_rows=CACHED_ROWS)
+        with self._lock:
+            self._windows[window.offset] = window
+            self._windows.move_to_end(window.offset)
+            while len(self._windows) > CACHED_WINDOWS:
+                self._windows.popitem(last=False)
+        return window
+
+    # ---- as a binary file -----------------------------------------------------------------------
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {
+            os.SEEK_SET: 0,
+            os.SEEK_CUR: self._position,
+            os.SEEK_END: self.virtual_size,
+        }.get(whence)
+        if base is None:
+            raise ValueError(f"whence {whence} is not supported")
+        if base + offset < 0:
+            raise ValueError(f"negative position {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        if self.closed:
+            raise ValueError("read of a closed image")
+        count = self.pread_into(self._position, buffer)
+        self._position += count
+        return count
+
+    # ---- its end --------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        if not self.closed:
+            self.layer.close()
+        super().close()
+
+    def __enter__(self) -> Image:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Image {self.layer.name} {self.path!r}, {self.virtual_size} bytes>"
+
+
+def open_image(
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    chs_size: bool = False,
+    ask_holes: bool = True,
+) -> Image:
+    """Open a disk image for reading.
+
+    format: "raw", "vhd", "vhdx" …; detected where it is None.
+    chs_size: take a VHD's virtual size from its geometry, as some old readers do.
+    ask_holes: False takes a raw file as all data, where asking its file system is slow.
+
+    Raises ImageError (missing, unknown, ambiguous, unsupported, corrupt …), ReadError.
+    """
+    source = SourceFile(path)
+    try:
+        return Image(open_format(source, format, OpenOptions(chs_size, ask_holes)))
+    except BaseException:
+        source.close()
+        raise

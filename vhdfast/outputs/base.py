@@ -1,0 +1,285 @@
+"""What every output is: a subclass of Output, registered by existing.
+
+The life of a target: `constraints` decide its size, `create` makes it under a name of its own,
+workers write through `sink`, `finish` makes it durable and gives it its final name; `abort` leaves
+nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import secrets
+import stat
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .. import _native
+from ..errors import (
+    NoSpaceError,
+    TargetError,
+    TargetExistsError,
+    TargetTooLargeError,
+    WriteError,
+)
+from ..units import SECTOR, format_bytes
+
+__all__ = ["OUTPUTS", "Constraints", "FileOutput", "Output", "TargetOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """What an output demands of the virtual disk, in bytes."""
+
+    alignment: int  # what sizes are rounded up to unless the user says otherwise
+    max_size: int  # of the virtual disk
+    overhead: int  # what the file holds beyond the virtual disk
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """How a target is made."""
+
+    force: bool = False  # replace an existing file, by the rename at the end
+    allocate: bool = False  # reserve every byte
+    unique_id: str | None = None  # UUID of the disk, random where None
+    timestamp: float | None = None  # Unix seconds, now where None
+
+
+class Output(ABC):
+    """One kind of target."""
+
+    name: ClassVar[str]  # what --to takes
+    title: ClassVar[str]
+    suffix: ClassVar[str]
+    constraints: ClassVar[Constraints]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            return
+        if cls.name in OUTPUTS:
+            raise TypeError(f"two outputs call themselves {cls.name!r}")
+        OUTPUTS[cls.name] = cls
+
+    def __init__(self, path: str, virtual_size: int, options: TargetOptions) -> None:
+        self.path = path
+        self.virtual_size = virtual_size
+        self.options = options
+
+    @abstractmethod
+    def create(self) -> None:
+        """Make the target, empty and reading as zeros, under a temporary name."""
+
+    @property
+    @abstractmethod
+    def sink(self) -> _native.Sink:
+        """What workers write to."""
+
+    @abstractmethod
+    def seal(self) -> None:
+        """All data is written: make it durable and complete it, still under its temporary name."""
+
+    @property
+    @abstractmethod
+    def sealed_path(self) -> str:
+        """Where the target can be read between `seal` and `publish`."""
+
+    @abstractmethod
+    def publish(self) -> None:
+        """Give the target its final name, durably."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Leave nothing behind. May be called at any time and more than once."""
+
+
+OUTPUTS: dict[str, type[Output]] = {}
+
+
+class FileOutput(Output):
+    """A regular file, written beside its final name and renamed at the end."""
+
+    format_name: ClassVar[str]  # the image format that reads it back
+
+    def __init__(self, path: str, virtual_size: int, options: TargetOptions) -> None:
+        super().__init__(os.path.realpath(path), virtual_size, options)
+        directory, name = os.path.split(self.path)
+        self.directory = directory
+        # Hidden, and short enough for file systems that allow 255 bytes.
+        self._temporary = os.path.join(
+            directory, f".{name[:200]}.{secrets.token_hex(4)}.part"
+        )
+        self._fd = -1
+        self._direct_fd = -1
+        self._created = False
+
+    @property
+    def file_size(self) -> int:
+        return self.virtual_size + self.constraints.overhead
+
+    @property
+    def sealed_path(self) -> str:
+        return self._temporary
+
+    def check_target(self) -> None:
+        """Raise TargetError where the final name cannot become a file of ours."""
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            if not os.path.isdir(self.directory):
+                raise TargetError(
+                    f"the directory {self.directory} does not exist",
+                    path=self.path,
+                    hint="create it, or choose another target",
+                ) from None
+            if not os.access(self.directory, os.W_OK | os.X_OK):
+                raise self._not_writable("you may not write to its directory") from None
+            return
+        except OSError as error:
+            raise TargetError(f"cannot be used: {error.strerror}", path=self.path) from error
+        if stat.S_ISBLK(status.st_mode):
+            raise TargetError(
+                "the target is a block device, which this version does not write to",
+                path=self.path,
+                hint="write a file, then copy it with dd",
+            )
+        if not stat.S_ISREG(status.st_mode):
+            raise TargetError("the target is not a regular file", path=self.path)
+        if not self.options.force:
+            raise TargetExistsError(
+                "the target exists", path=self.path, hint="choose another name, or say --force"
+            )
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise self._not_writable("you may not write to its directory")
+
+    def _not_writable(self, reason: str) -> TargetError:
+        return TargetError(
+            f"cannot be created: {reason}", path=self.path, hint="choose another directory"
+        )
+
+    def create(self) -> None:
+        self.check_target()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            self._fd = os.open(self._temporary, flags, 0o666)
+        except OSError as error:
+            raise self._not_writable(error.strerror or "unknown error") from error
+        self._created = True
+        try:
+            os.ftruncate(self._fd, self.file_size)
+            if self.options.allocate:
+                os.posix_fallocate(self._fd, 0, self.file_size)
+        except (OSError, OverflowError) as error:
+            raise self._cannot_hold(error) from error
+        with contextlib.suppress(OSError, AttributeError):
+            self._direct_fd = os.open(self._temporary, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
+
+    def _cannot_hold(self, error: OSError | OverflowError) -> Exception:
+        number = error.errno if isinstance(error, OSError) else errno.EFBIG
+        size = format_bytes(self.file_size)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            return NoSpaceError(
+                f"the file system has no room for {size}",
+                path=self.path,
+                hint="free some space or choose another file system",
+            )
+        if number in (errno.EFBIG, errno.EINVAL):
+            return TargetTooLargeError(
+                f"the file system cannot hold a file of {size}",
+                path=self.path,
+                hint="choose another file system (ext4 holds 16 TiB, XFS 8 EiB)",
+            )
+        return WriteError(f"cannot be sized: {error}", path=self.path)
+
+    @property
+    def sink(self) -> _native.Sink:
+        return _native.Sink(self._fd, self.virtual_size, self.path, self._direct_fd)
+
+    def trailer(self) -> bytes:
+        """What stands behind the disk's bytes; written once they are durable."""
+        return b""
+
+    def seal(self) -> None:
+        try:
+            os.fsync(self._fd)
+            trailer = self.trailer()
+            if trailer:
+                written = os.pwrite(self._fd, trailer, self.virtual_size)
+                if written != len(trailer):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(self._fd)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise self._cannot_hold(error) from error
+            raise WriteError(f"writing failed: {error.strerror}", path=self.path) from error
+
+    def allocated(self) -> int:
+        """Bytes that the file takes on its file system."""
+        return os.fstat(self._fd).st_blocks * SECTOR
+
+    def publish(self) -> None:
+        try:
+            if self.options.force:
+                os.replace(self._temporary, self.path)
+            else:
+                _rename_without_replacing(self._temporary, self.path)
+            self._created = False
+            self._sync_directory()
+        except FileExistsError as error:
+            raise TargetExistsError(
+                "the target appeared while it was being written",
+                path=self.path,
+                hint="choose another name, or say --force",
+            ) from error
+        except OSError as error:
+            raise WriteError(f"renaming failed: {error.strerror}", path=self.path) from error
+        self._close()
+
+    def _sync_directory(self) -> None:
+        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # Some network file systems refuse to sync a directory; the file itself is durable.
+            with contextlib.suppress(OSError):
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _close(self) -> None:
+        for fd in (self._fd, self._direct_fd):
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        self._fd = self._direct_fd = -1
+
+    def abort(self) -> None:
+        self._close()
+        if self._created:
+            self._created = False
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary)
+
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+
+
+def _rename_without_replacing(old: str, new: str) -> None:
+    """Rename, or FileExistsError. Where the system call is missing, by a hard link."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        renameat2 = None
+    if renameat2 is not None:
+        if not renameat2(
+            _AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE
+        ):
+            return
+        number = ctypes.get_errno()
+        if number not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(number, os.strerror(number), new)
+    os.link(old, new)
+    os.unlink(old)

@@ -1,0 +1,109 @@
+"""The map after the decision: known zeros removed, cut into segments.
+
+A segment is the unit of work, of progress and of retry. Segments are cut at multiples of
+CUT_ALIGNMENT of the virtual disk, so that no two of them touch the same granule of the target, and
+hold at most SEGMENT_BYTES of data and SEGMENT_ROWS rows wherever an aligned cut allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, concatenate
+from .image import Image
+from .units import MIB, round_down, round_up
+
+__all__ = ["Segment", "Survey", "segments", "survey"]
+
+SEGMENT_BYTES = 16 * MIB
+SEGMENT_ROWS = 8192
+CUT_ALIGNMENT = MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Rows that one worker copies in one go: DATA only, ascending.
+
+    [offset, offset + length) is the part of the virtual disk that the segment answers for, known
+    zeros included; all segments together cover the disk.
+    """
+
+    offset: int
+    length: int
+    rows: Rows
+    stored: int  # bytes of its rows
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a walk over the whole map found, in bytes; the first window is kept if it is all."""
+
+    virtual_size: int
+    data: int
+    zero: int
+    whole: ExtentMap | None
+
+
+def survey(image: Image) -> Survey:
+    """Walk the map once: how much there is to copy. Memory does not grow with the image."""
+    data = 0
+    whole: ExtentMap | None = None
+    for window in image.windows():
+        data += window.bytes_of(Kind.DATA, Kind.COMPRESSED)
+        if window.offset == 0 and window.end == image.virtual_size:
+            whole = window
+    return Survey(image.virtual_size, data, image.virtual_size - data, whole)
+
+
+def segments(image: Image, known: ExtentMap | None = None) -> Iterator[Segment]:
+    """The segments of an image, in ascending order, one window of its map at a time.
+
+    known: the map of the whole disk where the caller has it already.
+    """
+    windows: Iterable[ExtentMap] = [known] if known is not None else image.windows(0, None, MAX_ROWS)
+    start = 0
+    kept: list[Rows] = []  # rows after the last cut, waiting for the next window
+    for window in windows:
+        rows = window.rows[window.rows["kind"] != Kind.ZERO]
+        rows = concatenate([*kept, rows]) if kept else rows
+        is_last = window.end == image.virtual_size
+        end = window.end if is_last else round_down(window.end, CUT_ALIGNMENT)
+        if end > start:
+            yield from _cut(rows, start, end)
+            rest = clip(rows, end, window.end - end) if end < window.end else rows[:0]
+            kept = [rest] if len(rest) else []
+            start = end
+        else:
+            kept = [rows] if len(rows) else []
+
+
+def _cut(rows: Rows, start: int, end: int) -> Iterator[Segment]:
+    """Cut rows of [start, end) into segments; a Python step for each segment, not for each row."""
+    ends = rows["offset"] + rows["length"]
+    totals = np.concatenate(([0], np.cumsum(rows["length"], dtype=np.uint64)))
+    while start < end:
+        first = int(np.searchsorted(ends, start, side="right"))
+        if first == len(rows):
+            yield Segment(start, end - start, rows[:0], 0)
+            return
+        into = max(0, start - int(rows[first]["offset"]))
+        target = int(totals[first]) + into + SEGMENT_BYTES
+        last = min(
+            int(np.searchsorted(totals, target, side="left")) - 1,
+            first + SEGMENT_ROWS,
+            len(rows) - 1,
+        )
+        # The row in which the budget runs out, and where in it.
+        within = min(target - int(totals[last]), int(rows[last]["length"]))
+        budget_end = int(rows[last]["offset"]) + within
+        is_all = last == len(rows) - 1 and within == int(rows[last]["length"])
+        stop = end if is_all else round_down(budget_end, CUT_ALIGNMENT)
+        if stop <= start:
+            stop = round_up(start + 1, CUT_ALIGNMENT)
+        stop = min(stop, end)
+        chosen = clip(rows[first : last + 1], start, stop - start)
+        yield Segment(start, stop - start, chosen, int(chosen["length"].sum(dtype=np.uint64)))
+        start = stop
