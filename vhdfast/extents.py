@@ -126,8 +126,9 @@ def clip(rows: Rows, offset: int, length: int) -> Rows:
     rows: ascending and not overlapping. Rows may leave gaps.
     """
     end = offset + length
-    first = int(np.searchsorted(rows["offset"] + rows["length"], offset, side="right"))
-    last = int(np.searchsorted(rows["offset"], end, side="left"))
+    ends = rows["offset"] + rows["length"]
+    first = int(np.searchsorted(ends, np.uint64(offset), side="right"))
+    last = int(np.searchsorted(rows["offset"], np.uint64(end), side="left"))
     out = rows[first : max(first, last)].copy()
     if not len(out):
         return out

@@ -83,16 +83,17 @@ def segments(image: Image, known: ExtentMap | None = None) -> Iterator[Segment]:
 def _cut(rows: Rows, start: int, end: int) -> Iterator[Segment]:
     """Cut rows of [start, end) into segments; a Python step for each segment, not for each row."""
     ends = rows["offset"] + rows["length"]
-    totals = np.concatenate(([0], np.cumsum(rows["length"], dtype=np.uint64)))
+    totals = np.zeros(len(rows) + 1, dtype=np.uint64)
+    np.cumsum(rows["length"], out=totals[1:])
     while start < end:
-        first = int(np.searchsorted(ends, start, side="right"))
+        first = int(np.searchsorted(ends, np.uint64(start), side="right"))
         if first == len(rows):
             yield Segment(start, end - start, rows[:0], 0)
             return
         into = max(0, start - int(rows[first]["offset"]))
         target = int(totals[first]) + into + SEGMENT_BYTES
         last = min(
-            int(np.searchsorted(totals, target, side="left")) - 1,
+            int(np.searchsorted(totals, np.uint64(target), side="left")) - 1,
             first + SEGMENT_ROWS,
             len(rows) - 1,
         )

@@ -38,7 +38,7 @@ int vf_file_extents(int fd, uint64_t offset, uint64_t end, uint16_t file, struct
 {
     size_t count = 0;
     while (offset < end && count < max_rows) {
-        uint64_t data, hole;
+        uint64_t data = offset, hole = offset;
         int status = seek(fd, offset, end, SEEK_DATA, &data, reterr);
         if (status != VF_OK)
             return status;

@@ -1,0 +1,80 @@
+"""vhdfast: any disk image to a fixed VHD that Azure accepts, at the speed of the disk.
+
+The names below are the importable backend (docs/api.md); they are loaded when they are first used,
+so that importing vhdfast costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ._native import crc32c, is_zero, vhd_checksum, zero_runs
+    from .api import ConvertPlan, ConvertResult, compare, convert, plan_conversion
+    from .comparing import Comparison
+    from .errors import VhdfastError
+    from .extents import EXTENT, Extent, ExtentMap, Kind
+    from .formats import ImageInfo, Notice
+    from .image import Image, open_image
+    from .monitor import Monitor
+
+_HOME = {
+    "crc32c": "_native",
+    "is_zero": "_native",
+    "vhd_checksum": "_native",
+    "zero_runs": "_native",
+    "ConvertPlan": "api",
+    "ConvertResult": "api",
+    "compare": "api",
+    "convert": "api",
+    "plan_conversion": "api",
+    "Comparison": "comparing",
+    "VhdfastError": "errors",
+    "EXTENT": "extents",
+    "Extent": "extents",
+    "ExtentMap": "extents",
+    "Kind": "extents",
+    "ImageInfo": "formats",
+    "Notice": "formats",
+    "Image": "image",
+    "open_image": "image",
+    "Monitor": "monitor",
+}
+
+__all__ = [
+    "EXTENT",
+    "Comparison",
+    "ConvertPlan",
+    "ConvertResult",
+    "Extent",
+    "ExtentMap",
+    "Image",
+    "ImageInfo",
+    "Kind",
+    "Monitor",
+    "Notice",
+    "VhdfastError",
+    "compare",
+    "convert",
+    "crc32c",
+    "is_zero",
+    "open_image",
+    "plan_conversion",
+    "vhd_checksum",
+    "zero_runs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

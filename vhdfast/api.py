@@ -1,0 +1,367 @@
+"""The importable backend: what the command line does, as functions.
+
+Nothing here prints or exits; errors are those of vhdfast.errors.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+
+from . import _native, contents
+from .comparing import Comparison, compare_images, verify
+from .engine import run
+from .errors import (
+    ImageError,
+    NoSpaceError,
+    TargetError,
+    TargetTooLargeError,
+    UnsupportedImageError,
+    UsageError,
+    VerifyError,
+)
+from .formats import Notice
+from .image import Image, open_image
+from .monitor import Monitor
+from .outputs import OUTPUTS, FileOutput, TargetOptions
+from .plan import Segment, Survey, segments, survey
+from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
+
+__all__ = ["ConvertPlan", "ConvertResult", "compare", "convert", "plan_conversion"]
+
+Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertPlan:
+    """What a conversion will do; sizes in bytes (docs/json.md)."""
+
+    source: str
+    source_format: str
+    source_subformat: str
+    target: str
+    target_format: str
+    source_size: int  # virtual size before rounding
+    target_size: int  # and after
+    file_size: int  # of the target, with what stands behind the disk
+    data: int  # stored in the source, to be read; zeros among them are not written
+    zero: int  # known to be zero, not read
+    space_needed: int  # at most
+    space_free: int | None
+    jobs: int
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertResult:
+    """What a conversion did; sizes in bytes."""
+
+    plan: ConvertPlan
+    read: int  # from the source
+    written: int  # to the target
+    zeros_found: int  # read, and found to be zero
+    seconds: float  # until the target was durable under its name
+    verified: int | None  # bytes compared by --verify
+    notices: tuple[Notice, ...]
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    to: str = "fixed-vhd",
+    from_format: str | None = None,
+    align: int | None = None,
+    size: int | None = None,
+    force: bool = False,
+    allocate: bool = False,
+    unique_id: str | None = None,
+    verify_copy: bool = False,
+    chs_size: bool = False,
+    allow_4kn: bool = False,
+    ask_holes: bool = True,
+    check_space: bool = True,
+    jobs: int | None = None,
+    rate: int | None = None,
+    monitor: Monitor | None = None,
+) -> ConvertResult:
+    """Convert a disk image into `target`, which gets its name only when all of it is durable.
+
+    to: an output ("fixed-vhd", "raw"). align: the virtual size is rounded up to a multiple of it
+    (1 MiB for a fixed VHD, 512 bytes for raw). size: a larger virtual size to end with.
+    force: replace an existing target. allocate: reserve all of its bytes. unique_id: UUID of the
+    disk. verify_copy: read both sides back and compare. chs_size: a VHD's size by its geometry.
+    allow_4kn: take a partition table made for 4096-byte sectors. ask_holes: False does not ask
+    the file system for holes. check_space: False starts even where the map says that the target
+    may not fit. jobs: worker threads. rate: bytes a second at most.
+
+    Raises UsageError, ImageError, CopyError, TargetError; then the target is as it was before.
+    """
+    started = time.monotonic()
+    with open_image(source, from_format, chs_size=chs_size, ask_holes=ask_holes) as image:
+        output, plan, found = _prepare(
+            image, target, to, align, size, TargetOptions(
+                force, allocate, _checked_uuid(unique_id), _source_date_epoch()
+            ), allow_4kn, jobs,
+        )  # fmt: skip
+        if check_space:
+            _check_space(plan)
+        try:
+            output.create()
+            counts = _copy(image, output, found, jobs, rate, monitor)
+            image.check_unchanged()
+            output.seal()
+            verified = None
+            if verify_copy:
+                verified = _verify(image, output, from_format, chs_size, jobs, monitor)
+            image.check_unchanged()
+            output.publish()
+        except BaseException:
+            output.abort()
+            raise
+        return ConvertResult(
+            plan, *counts, time.monotonic() - started, verified, image.notices
+        )
+
+
+def plan_conversion(
+    source: Path,
+    target: Path,
+    *,
+    to: str = "fixed-vhd",
+    from_format: str | None = None,
+    align: int | None = None,
+    size: int | None = None,
+    force: bool = False,
+    allocate: bool = False,
+    chs_size: bool = False,
+    allow_4kn: bool = False,
+    ask_holes: bool = True,
+    jobs: int | None = None,
+) -> ConvertPlan:
+    """What `convert` would do with the same arguments. Writes nothing; raises what it would."""
+    with open_image(source, from_format, chs_size=chs_size, ask_holes=ask_holes) as image:
+        options = TargetOptions(force, allocate)
+        output, plan, _ = _prepare(image, target, to, align, size, options, allow_4kn, jobs)
+        output.check_target()
+        return plan
+
+
+def compare(
+    left: Path,
+    right: Path,
+    *,
+    left_format: str | None = None,
+    right_format: str | None = None,
+    strict: bool = False,
+    ask_holes: bool = True,
+    jobs: int | None = None,
+    monitor: Monitor | None = None,
+) -> Comparison:
+    """Whether two images hold the same disk.
+
+    Sizes may differ where the longer tail is zero, unless strict. Raises what opening and reading
+    raise.
+    """
+    with (
+        open_image(left, left_format, ask_holes=ask_holes) as one,
+        open_image(right, right_format, ask_holes=ask_holes) as other,
+    ):
+        answer = compare_images(one, other, strict=strict, jobs=jobs, monitor=monitor)
+        one.check_unchanged()
+        other.check_unchanged()
+        return answer
+
+
+# ---- before the copy ----------------------------------------------------------------------------
+
+
+def _prepare(
+    image: Image,
+    target: Path,
+    to: str,
+    align: int | None,
+    size: int | None,
+    options: TargetOptions,
+    allow_4kn: bool,
+    jobs: int | None,
+) -> tuple[FileOutput, ConvertPlan, Survey]:
+    """Everything that can be refused before a byte is written."""
+    kind = OUTPUTS.get(to)
+    if kind is None or not issubclass(kind, FileOutput):
+        raise UsageError(f"unknown output {to!r}", hint=f"one of: {', '.join(sorted(OUTPUTS))}")
+    path = os.fspath(target)
+    if image.is_same_file(path):
+        raise TargetError(
+            "source and target are the same file", path=path, hint="choose another target"
+        )
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"{jobs} workers cannot work", hint="give --jobs at least 1")
+    _check_sector_size(image, allow_4kn)
+    limits = kind.constraints
+    target_size = _target_size(image, limits.alignment if align is None else align, size)
+    if target_size > limits.max_size:
+        raise TargetTooLargeError(
+            f"the disk would have {format_bytes(target_size)}, a {to} for Azure at most "
+            f"{format_bytes(limits.max_size)}",
+            path=path,
+            hint="shrink the disk in the guest first",
+        )
+    output = kind(path, target_size, options)
+    output.check_target()
+    found = survey(image)
+    info = image.info()
+    plan = ConvertPlan(
+        source=image.path,
+        source_format=info.format,
+        source_subformat=info.subformat,
+        target=path,
+        target_format=to,
+        source_size=image.virtual_size,
+        target_size=target_size,
+        file_size=output.file_size,
+        data=found.data,
+        zero=found.zero,
+        space_needed=output.file_size if options.allocate else found.data + limits.overhead,
+        space_free=_free_space(output.directory),
+        jobs=jobs or 0,
+        notices=image.notices,
+    )
+    return output, plan, found
+
+
+def _check_sector_size(image: Image, allow_4kn: bool) -> None:
+    if image.sector_size == SECTOR or allow_4kn:
+        return
+    table = contents.partition_table(image.pread, image.sector_size)
+    if table is not None:
+        raise UnsupportedImageError(
+            f"a {table} partition table made for {image.sector_size}-byte sectors: Azure presents "
+            "disks with 512-byte sectors, on which it cannot be read",
+            path=image.path,
+            hint="move the system to a disk with 512-byte sectors first; --allow-4kn converts "
+            "all the same",
+        )
+
+
+def _target_size(image: Image, align: int, size: int | None) -> int:
+    """The virtual size that the target gets, bytes."""
+    if align < SECTOR or align % SECTOR:
+        raise UsageError(
+            f"an alignment of {align} bytes", hint=f"give a multiple of {SECTOR}, such as 1M"
+        )
+    if size is not None and size < image.virtual_size:
+        raise UsageError(
+            f"--size {size} is smaller than the disk of {format_bytes(image.virtual_size)}",
+            hint="shrink the disk in the guest first; vhdfast never cuts data off",
+        )
+    rounded = round_up(image.virtual_size if size is None else size, align)
+    if rounded > MAX_OFFSET:
+        raise ImageError(
+            f"a disk of {image.virtual_size} bytes cannot be rounded up to {align}",
+            path=image.path,
+        )
+    return rounded
+
+
+def _free_space(directory: str) -> int | None:
+    try:
+        status = os.statvfs(directory)
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize
+
+
+def _check_space(plan: ConvertPlan) -> None:
+    if plan.space_free is None or plan.space_needed <= plan.space_free:
+        return
+    raise NoSpaceError(
+        f"up to {format_bytes(plan.space_needed)} are needed, {format_bytes(plan.space_free)} are "
+        "free",
+        path=plan.target,
+        hint="free some space or choose another file system; --no-space-check tries all the same, "
+        "zeros in the data may make it fit",
+    )
+
+
+def _checked_uuid(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is no UUID", hint="write it like 01234567-89ab-cdef-0123-456789abcdef"
+        ) from error
+
+
+def _source_date_epoch() -> float | None:
+    """SOURCE_DATE_EPOCH, the convention for builds that are the same to the byte."""
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if not text:
+        return None
+    try:
+        return float(int(text))
+    except ValueError as error:
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is {text!r}, expected seconds since 1970"
+        ) from error
+
+
+# ---- the copy -----------------------------------------------------------------------------------
+
+
+def _copy(
+    image: Image,
+    output: FileOutput,
+    found: Survey,
+    jobs: int | None,
+    rate: int | None,
+    monitor: Monitor | None,
+) -> tuple[int, int, int]:
+    """(bytes read, written, found zero)."""
+    sink = output.sink
+    totals = [0, 0, 0]
+    lock = threading.Lock()
+
+    def do(segment: Segment, scratch: memoryview) -> int:
+        counts = _native.copy_segment(image.native_sources(), segment.rows, sink, scratch)
+        with lock:
+            for column, count in enumerate(counts):
+                totals[column] += count
+        return segment.stored
+
+    work = (segment for segment in segments(image, found.whole) if segment.stored)
+    run(
+        work, do, what="copying", total=found.data, jobs=jobs, rate=rate,
+        cost=lambda segment: segment.stored, monitor=monitor,
+    )  # fmt: skip
+    read, written, zeros = totals
+    return read, written, zeros
+
+
+def _verify(
+    image: Image,
+    output: FileOutput,
+    from_format: str | None,
+    chs_size: bool,
+    jobs: int | None,
+    monitor: Monitor | None,
+) -> int:
+    """Both sides opened and mapped afresh; the target's bytes come from the disk."""
+    with (
+        open_image(image.path, from_format or image.layer.name, chs_size=chs_size) as fresh,
+        open_image(output.sealed_path, output.format_name) as written,
+    ):
+        fd = written.layer.source.fileno()
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        if written.virtual_size != output.virtual_size:
+            raise VerifyError(
+                f"the target reads back with {written.virtual_size} bytes, expected "
+                f"{output.virtual_size}",
+                path=output.path,
+            )
+        return verify(fresh, written, jobs, monitor)
