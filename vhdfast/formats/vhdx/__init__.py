@@ -1,0 +1,227 @@
+"""VHDX, fixed and dynamic, as Hyper-V, Disk2vhd and qemu write it.
+
+Source: [MS-VHDX] Virtual Hard Disk v2 (VHDX) File Format.
+Differencing disks are refused by name until their chains are read.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...errors import CorruptImageError, UnsupportedImageError
+from ...extents import Kind, Rows, concatenate, cut_at_file_end, make_rows
+from ...files import Source, SourceFile
+from ...units import KIB
+from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
+from .bat import BlockTable
+from .headers import (
+    HEADER_OFFSETS,
+    HEADER_SECTION,
+    REGION_TABLE_OFFSETS,
+    SIGNATURE,
+    Region,
+    check_place,
+    read_header,
+    read_regions,
+)
+from .log import NO_OWNER, SECTOR, ZERO_OWNER, PatchedSource, read_log
+from .metadata import read_metadata
+
+__all__ = ["VhdxImage"]
+
+
+class VhdxImage(ImageFormat):
+    """A fixed or dynamic VHDX."""
+
+    name = "vhdx"
+    title = "VHDX, fixed and dynamic (Hyper-V)"
+    suffixes = (".vhdx",)
+
+    @classmethod
+    def probe(cls, glimpse: Glimpse) -> str | None:
+        return "'vhdxfile' at its start" if glimpse.at(0, 8) == SIGNATURE else None
+
+    @classmethod
+    def residue(cls, glimpse: Glimpse) -> str | None:
+        for signature, offsets in ((b"head", HEADER_OFFSETS), (b"regi", REGION_TABLE_OFFSETS)):
+            for offset in offsets:
+                if glimpse.at(offset, 4) == signature:
+                    return f"{signature!r} at offset {offset:#x}, but no {SIGNATURE!r} at its start"
+        return None
+
+    @classmethod
+    def open(cls, source: SourceFile, options: OpenOptions) -> VhdxImage:
+        return cls(source, options)
+
+    def __init__(self, source: SourceFile, options: OpenOptions) -> None:
+        super().__init__(source, options)
+        if source.size < HEADER_SECTION:
+            raise CorruptImageError(
+                f"the file has {source.size} bytes, a VHDX has at least {HEADER_SECTION}",
+                path=source.path,
+                hint="the image is cut short: copy it again and compare checksums",
+            )
+        identifier = source.read_exact(0, 520, "file identifier")
+        if not identifier.startswith(SIGNATURE):
+            self.notice(
+                "identifier-damaged",
+                f"the file begins with {identifier[:8]!r}, expected {SIGNATURE!r}",
+                0,
+            )
+        self._creator = _text(identifier[8:520])
+        self.header = read_header(source, self.notice)
+        self._patched = read_log(source, self.header)
+        view: Source = source
+        if self._patched is not None:
+            view = self._patched
+            self.sources.append(self._patched.memory_source)
+            self.notice(
+                "log-replayed",
+                "the image was not closed properly; the changes in its log were applied in memory",
+                self.header.log_offset,
+            )
+        regions = read_regions(view, self.notice)
+        self.metadata = read_metadata(view, regions.metadata)
+        self.virtual_size = self.metadata.virtual_size
+        self.sector_size = self.metadata.logical_sector_size
+        if self.metadata.has_parent:
+            raise self._refuse_parent()
+        self.table = BlockTable(
+            view, regions.bat, self.metadata, [regions.bat, regions.metadata, *self._log_region()]
+        )
+
+    def _log_region(self) -> list[Region]:
+        """The log's place, checked; an empty log may have none."""
+        header = self.header
+        if not header.log_length:
+            return []
+        region = Region("log", header.log_offset, header.log_length)
+        if header.has_log:  # read_log has checked it
+            return [region]
+        try:
+            check_place(self.source, region, header.offset + 68)
+        except CorruptImageError:
+            # Nothing is in it: that the file ends before it hurts nobody.
+            return []
+        return [region]
+
+    def _refuse_parent(self) -> UnsupportedImageError:
+        parent = self.metadata.parent
+        name = next(
+            (
+                parent[key]
+                for key in ("relative_path", "absolute_win32_path", "volume_path")
+                if parent.get(key)
+            ),
+            "(unnamed)",
+        )
+        return UnsupportedImageError(
+            f"a differencing VHDX: it holds only the changes to its parent {name!r}",
+            path=self.source.path,
+            hint="merge it into its parent first (Hyper-V: Merge-VHD, or Convert-VHD)",
+        )
+
+    def info(self) -> ImageInfo:
+        metadata, header = self.metadata, self.header
+        return ImageInfo(
+            format=self.name,
+            subformat="fixed" if metadata.is_fixed else "dynamic",
+            path=self.source.path,
+            virtual_size=self.virtual_size,
+            file_size=self.source.size,
+            sector_size=self.sector_size,
+            block_size=metadata.block_size,
+            creator=self._creator or None,
+            identifiers={
+                "virtual disk id": str(metadata.disk_id),
+                "data write id": str(header.data_write_id),
+                "file write id": str(header.file_write_id),
+            },
+            details={
+                "physical sector size": metadata.physical_sector_size,
+                "log": "replayed in memory" if self._patched is not None else "empty",
+                "log size": header.log_length,
+                "chunk ratio": self.table.chunk_ratio,
+                "header sequence": header.sequence,
+            },
+            notices=tuple(self.notices),
+        )
+
+    def rows(self, offset: int, length: int, max_rows: int) -> Rows:
+        rows = self.table.rows(offset, length, max_rows)
+        if self.table.overlaps_checked is False:
+            self.notice(
+                "overlaps-not-checked",
+                "the image has too many blocks to look for ones that overlap",
+            )
+        if self._patched is not None:
+            rows = self._with_patches(rows, self._patched)
+        rows, lost = cut_at_file_end(rows, 0, self.source.size)
+        if lost:
+            self.notice(
+                "short-block",
+                "the last block in the file is short; what it lacks reads as zeros",
+                self.source.size,
+            )
+        return rows
+
+    def _with_patches(self, rows: Rows, patched: PatchedSource) -> Rows:
+        """Split the DATA rows that the log changed; writers log metadata, so that is rare."""
+        bounds, owned = patched.bounds, patched.owners != NO_OWNER
+        if not owned.any():
+            return rows
+        starts, ends = rows["file_offset"], rows["file_offset"] + rows["length"]
+        before = np.concatenate(([0], np.cumsum(owned)))
+        first = np.maximum(np.searchsorted(bounds, starts, side="right") - 1, 0)
+        last = np.minimum(np.searchsorted(bounds, ends, side="left"), len(owned))
+        changed = before[last] > before[np.minimum(first, last)]
+        touched = (rows["kind"] == Kind.DATA) & changed
+        parts: list[Rows] = []
+        at = 0
+        for index in np.flatnonzero(touched):
+            parts.append(rows[at:index])
+            parts.append(_split(rows[index : index + 1], patched))
+            at = int(index) + 1
+        return concatenate([*parts, rows[at:]]) if parts else rows
+
+
+def _split(row: Rows, patched: PatchedSource) -> Rows:
+    """One DATA row of the file as rows of the file, of replayed sectors and of zeros."""
+    virtual, start = int(row[0]["offset"]), int(row[0]["file_offset"])
+    length = int(row[0]["length"])
+    indices = patched.overlapping(start, length)
+    if not len(indices):
+        return row
+    span = slice(indices.start, indices.stop)
+    owners, within = patched.owners[span], patched.starts[span]
+    lows = np.maximum(patched.bounds[span], np.uint64(start))
+    highs = np.minimum(patched.bounds[indices.start + 1 : indices.stop + 1],
+                       np.uint64(start + length))  # fmt: skip
+    shift = lows - patched.bounds[span]
+    ours = owners >= 0
+    kinds = np.where(owners == ZERO_OWNER, Kind.ZERO, Kind.DATA)
+    places = np.where(
+        ours, np.maximum(owners, 0).astype(np.uint64) * np.uint64(SECTOR) + within + shift,
+        np.where(owners == NO_OWNER, lows, np.uint64(0)),
+    )  # fmt: skip
+    rows = make_rows(
+        lows - np.uint64(start) + np.uint64(virtual), highs - lows, kinds, places,
+        np.where(ours, 1, 0),
+    )  # fmt: skip
+    before = int(lows[0]) - start
+    after = start + length - int(highs[-1])
+    parts = [rows]
+    if before:
+        parts.insert(0, make_rows([virtual], before, Kind.DATA, start))
+    if after:
+        at = length - after
+        parts.append(make_rows([virtual + at], after, Kind.DATA, start + at))
+    return concatenate(parts)
+
+
+def _text(data: bytes) -> str:
+    text = data.decode("utf-16-le", "replace").split("\0", 1)[0]
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+assert REGION_TABLE_OFFSETS[1] + 64 * KIB <= HEADER_SECTION

@@ -1,0 +1,182 @@
+"""The metadata region: what kind of disk this is. All little-endian.
+
+Source: [MS-VHDX] 2.6 "Metadata Region".
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from dataclasses import dataclass
+
+from ...errors import InvalidImageError, UnsupportedImageError
+from ...files import Source
+from ...units import KIB, MIB
+from .headers import Region
+
+__all__ = ["Metadata", "read_metadata"]
+
+TABLE_LENGTH = 64 * KIB
+MAX_ENTRIES = 2047
+MAX_ITEM = MIB
+MAX_VIRTUAL_SIZE = 64 << 40
+REQUIRED_FLAG = 4
+USER_FLAG = 1
+
+_TABLE = struct.Struct("<8sHH20s")
+_ENTRY = struct.Struct("<16sIIII")
+assert _TABLE.size == _ENTRY.size == 32
+
+FILE_PARAMETERS = uuid.UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b")
+VIRTUAL_DISK_SIZE = uuid.UUID("2fa54224-cd1b-4876-b211-5dbed83bf4b8")
+VIRTUAL_DISK_ID = uuid.UUID("beca12ab-b2e6-4523-93ef-c309e000c746")
+LOGICAL_SECTOR_SIZE = uuid.UUID("8141bf1d-a96f-4709-ba47-f233a8faab5f")
+PHYSICAL_SECTOR_SIZE = uuid.UUID("cda348c7-445d-4471-9cc9-e9885251c556")
+PARENT_LOCATOR = uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c")
+
+# What each known item is called, and its length in bytes (None: any).
+_KNOWN: dict[uuid.UUID, tuple[str, int | None]] = {
+    FILE_PARAMETERS: ("file parameters", 8),
+    VIRTUAL_DISK_SIZE: ("virtual disk size", 8),
+    VIRTUAL_DISK_ID: ("virtual disk id", 16),
+    LOGICAL_SECTOR_SIZE: ("logical sector size", 4),
+    PHYSICAL_SECTOR_SIZE: ("physical sector size", 4),
+    PARENT_LOCATOR: ("parent locator", None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The items, checked. Sizes in bytes."""
+
+    block_size: int
+    is_fixed: bool
+    has_parent: bool
+    virtual_size: int
+    disk_id: uuid.UUID
+    logical_sector_size: int
+    physical_sector_size: int
+    parent: dict[str, str]  # what the parent locator says, empty without one
+
+
+def read_metadata(source: Source, region: Region) -> Metadata:
+    """Read and check every item. Raises InvalidImageError, UnsupportedImageError."""
+    items = _read_items(source, region)
+    for item_id, (name, _) in _KNOWN.items():
+        if item_id not in items and item_id != PARENT_LOCATOR:
+            raise InvalidImageError(
+                f"the metadata lacks the {name}", path=source.path, offset=region.offset
+            )
+
+    def fail(item_id: uuid.UUID, found: str, expected: str) -> InvalidImageError:
+        return InvalidImageError(
+            f"the {_KNOWN[item_id][0]} is {found}, expected {expected}",
+            path=source.path,
+            offset=items[item_id][0],
+        )
+
+    block_size, flags = struct.unpack("<II", items[FILE_PARAMETERS][1])
+    if not MIB <= block_size <= 256 * MIB or block_size & (block_size - 1):
+        raise fail(FILE_PARAMETERS, f"a block of {block_size} bytes", "a power of two of 1-256 MiB")
+    logical, physical = (
+        int.from_bytes(items[item][1], "little")
+        for item in (LOGICAL_SECTOR_SIZE, PHYSICAL_SECTOR_SIZE)
+    )
+    for item, value in ((LOGICAL_SECTOR_SIZE, logical), (PHYSICAL_SECTOR_SIZE, physical)):
+        if value not in (512, 4096):
+            raise fail(item, f"{value}", "512 or 4096")
+    virtual_size = int.from_bytes(items[VIRTUAL_DISK_SIZE][1], "little")
+    if not 0 < virtual_size <= MAX_VIRTUAL_SIZE or virtual_size % logical:
+        raise fail(
+            VIRTUAL_DISK_SIZE, f"{virtual_size}", f"a multiple of {logical} up to 64 TiB, not 0"
+        )
+    has_parent = bool(flags & 2)
+    parent: dict[str, str] = {}
+    if has_parent and PARENT_LOCATOR in items:
+        parent = _parse_locator(items[PARENT_LOCATOR][1])
+    return Metadata(
+        block_size=block_size,
+        is_fixed=bool(flags & 1) and not has_parent,
+        has_parent=has_parent,
+        virtual_size=virtual_size,
+        disk_id=uuid.UUID(bytes_le=items[VIRTUAL_DISK_ID][1]),
+        logical_sector_size=logical,
+        physical_sector_size=physical,
+        parent=parent,
+    )
+
+
+def _read_items(source: Source, region: Region) -> dict[uuid.UUID, tuple[int, bytes]]:
+    """{id: (offset in the file, bytes)} of the known items."""
+    table = source.read_exact(region.offset, TABLE_LENGTH, "metadata table")
+    signature, _, count, _ = _TABLE.unpack_from(table)
+    if signature != b"metadata":
+        raise InvalidImageError(
+            f"the metadata table begins with {signature!r}, expected b'metadata'",
+            path=source.path,
+            offset=region.offset,
+            hint="the image is damaged: copy it again and compare checksums",
+        )
+    if count > MAX_ENTRIES:
+        raise InvalidImageError(
+            f"the metadata table has {count} entries, at most {MAX_ENTRIES} fit",
+            path=source.path,
+            offset=region.offset + 10,
+        )
+    found: dict[uuid.UUID, tuple[int, bytes]] = {}
+    for index in range(count):
+        at = _TABLE.size + index * _ENTRY.size
+        raw_id, offset, length, flags, _ = _ENTRY.unpack_from(table, at)
+        item_id = uuid.UUID(bytes_le=raw_id)
+        where = region.offset + at
+        if item_id not in _KNOWN or flags & USER_FLAG:
+            if flags & REQUIRED_FLAG:
+                raise UnsupportedImageError(
+                    f"metadata item {item_id} must be understood and is unknown",
+                    path=source.path,
+                    offset=where,
+                    hint="convert the image with the program that made it",
+                )
+            continue
+        name, expected = _KNOWN[item_id]
+        if item_id in found:
+            raise InvalidImageError(f"there are two {name}", path=source.path, offset=where)
+        if (
+            offset < TABLE_LENGTH
+            or length > MAX_ITEM
+            or offset + length > region.length
+            or (expected is not None and length != expected)
+        ):
+            raise InvalidImageError(
+                f"the {name} is said to be {length} bytes at {offset:#x} of its region, expected "
+                f"{expected or 'some'} bytes between {TABLE_LENGTH:#x} and {region.length:#x}",
+                path=source.path,
+                offset=where,
+            )
+        start = region.offset + offset
+        found[item_id] = (start, source.read_exact(start, length, name))
+    return found
+
+
+def _parse_locator(data: bytes) -> dict[str, str]:
+    """Keys and values of a parent locator, as far as they lie within it.
+
+    Only to name the parent in a message: nothing is opened by it. Source: [MS-VHDX] 2.6.2.6.
+    """
+    if len(data) < 20:
+        return {}
+    count = int.from_bytes(data[18:20], "little")
+    found: dict[str, str] = {}
+    for index in range(min(count, 32)):
+        entry = data[20 + 12 * index : 32 + 12 * index]
+        if len(entry) < 12:
+            break
+        key_at, value_at, key_length, value_length = struct.unpack("<IIHH", entry)
+        key = data[key_at : key_at + key_length].decode("utf-16-le", "replace")
+        value = data[value_at : value_at + value_length].decode("utf-16-le", "replace")
+        found[_printable(key)] = _printable(value)
+    return found
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
