@@ -1,0 +1,124 @@
+"""Parsers: what all verbs share, and options whose value is given only after `=`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any, NoReturn
+
+from ..errors import UsageError
+from ..units import parse_size
+
+__all__ = ["Parser", "build_parser", "expand_optional_values", "verbs"]
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError instead of exiting."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(
+            *args,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **kwargs,
+        )
+        self.optional_values: dict[str, str] = {}
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"see {self.prog} --help")
+
+    def add_optional_value(self, name: str, default: str, **kwargs: Any) -> None:
+        """An option that may stand alone (`--align`) or with `=VALUE`, never with a next word."""
+        self.optional_values[name] = default
+        self.add_argument(name, **kwargs)
+
+
+def verbs() -> dict[str, str]:
+    """{verb: module} of every cmd_<verb>.py, without importing any."""
+    package = importlib.import_module(__package__ or "vhdfast.cli")
+    return {
+        module.name.removeprefix("cmd_"): f"{package.__name__}.{module.name}"
+        for module in pkgutil.iter_modules(package.__path__)
+        if module.name.startswith("cmd_")
+    }
+
+
+def load(verb: str) -> ModuleType:
+    """The module of a verb: HELP, EXAMPLES, add_arguments(parser), run(args, console)."""
+    return importlib.import_module(verbs()[verb])
+
+
+def build_parser(verb: str) -> Parser:
+    """A verb's own parser: shared by parsing, --help, completion and the man page."""
+    module = load(verb)
+    examples = "\n".join(f"  {line}" for line in module.EXAMPLES)
+    parser = Parser(
+        prog=f"vhdfast {verb}",
+        description=module.HELP + ("\n\n" + module.MORE if hasattr(module, "MORE") else ""),
+        epilog=f"examples:\n{examples}",
+    )
+    module.add_arguments(parser)
+    shared = parser.add_argument_group("common options")
+    shared.add_argument("--json", action="store_true", help="print the result as JSON (docs/json.md)")
+    shared.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    shared.add_argument(
+        "-v", "--verbose", action="store_true", help="print more, and tracebacks of defects"
+    )
+    shared.add_argument("--log", metavar="FILE", help="append what is printed to FILE as well")
+    return parser
+
+
+def expand_optional_values(parser: Parser, argv: list[str]) -> list[str]:
+    """`--align` alone becomes `--align=1M`, so that it never takes the word behind it."""
+    out: list[str] = []
+    for index, word in enumerate(argv):
+        if word == "--":
+            return out + argv[index:]
+        default = parser.optional_values.get(word)
+        out.append(word if default is None else f"{word}={default}")
+    return out
+
+
+def size(text: str) -> int:
+    """An argparse type."""
+    try:
+        return parse_size(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def count(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def add_source_options(parser: Parser) -> None:
+    """How sources are read."""
+    parser.add_argument(
+        "-f", "--from", dest="from_format", metavar="FORMAT",
+        help="format of the source: raw, vhd or vhdx (default: detected)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--chs-size", action="store_true",
+        help="take the size of a VHD from its geometry, as Virtual PC and qemu before 10 may do",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-holes", dest="ask_holes", action="store_false",
+        help="do not ask the file system for holes (where that is slow); read everything",
+    )  # fmt: skip
+
+
+def add_work_options(parser: Parser) -> None:
+    """How long work runs."""
+    parser.add_argument(
+        "--jobs", type=count, metavar="N", help="worker threads (default: 4 to 8)"
+    )
+    parser.add_argument(
+        "--progress", choices=("auto", "plain", "json", "none"), default="auto",
+        help="how progress is shown on stderr: a bar on a terminal, a line every 30 s elsewhere "
+        "(auto), lines (plain), JSON lines (json) or not at all (none)",
+    )  # fmt: skip

@@ -1,0 +1,214 @@
+"""vhdfast convert"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..units import format_bytes, format_size
+from ._options import Parser, add_source_options, add_work_options, size
+from ._output import Console, columns, make_monitor
+
+if TYPE_CHECKING:
+    from ..api import ConvertPlan, ConvertResult
+
+HELP = "convert a disk image to a fixed VHD, aligned to MiB, as Azure wants it"
+MORE = """\
+DST gets its name only when all of it is on disk; a run that fails or is stopped leaves nothing
+behind. Without DST the target is named after the source, in the current directory; a directory as
+DST takes that name in it. Zeros are found and left as holes. The source is never written."""
+EXAMPLES = (
+    "vhdfast convert --fixed --align disk.vhdx disk.vhd",
+    "vhdfast convert --dry-run server.vhdx",
+    "vhdfast convert --verify --size=64G disk.img /mnt/out/",
+)
+# Options by which a directory as source finds its disks.
+DISK_SUFFIXES = (".vhd", ".vhdx", ".raw", ".img", ".vmdk", ".qcow2", ".vdi")
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("source", metavar="SRC", help="image file or block device to read")
+    parser.add_argument("target", metavar="DST", nargs="?", help="file or directory to write")
+    parser.add_argument(
+        "-O", "--to", choices=("fixed-vhd", "raw"), help="what to write (default: fixed-vhd)"
+    )
+    parser.add_argument(
+        "--fixed", action="store_true", help="write a fixed VHD, the same as --to fixed-vhd"
+    )
+    parser.add_optional_value(
+        "--align", "1M", type=size, metavar="SIZE",
+        help="round the virtual size up to a multiple of SIZE, given as --align=SIZE (default: 1M "
+        "for a fixed VHD, 512 for raw)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--size", type=size, metavar="SIZE", help="make the disk this large (never smaller)"
+    )
+    parser.add_argument(
+        "--allocate", action="store_true", help="reserve all of the target's bytes, leave no holes"
+    )
+    parser.add_argument("--uuid", metavar="UUID", help="unique id of the VHD (default: random)")
+    parser.add_argument(
+        "--verify", action="store_true",
+        help="read both sides back before the target gets its name, and compare",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and write nothing"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing target")
+    parser.add_argument(
+        "--allow-4kn", action="store_true",
+        help="take a partition table made for 4096-byte sectors, which Azure will not read",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-space-check", dest="check_space", action="store_false",
+        help="start even where the data may not fit; zeros in it may make it fit",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rate", type=size, metavar="SIZE", help="copy no more than SIZE bytes a second"
+    )
+    add_source_options(parser)
+    add_work_options(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    from .. import api
+
+    to = _output_name(args)
+    if os.path.isdir(args.source):
+        return _list_disks(args.source, console)
+    target = _target_name(args.source, args.target, to)
+    if target != args.target:
+        console.text(f"target: {target}")
+    if args.rate == 0:
+        raise UsageError("--rate 0 would never end")
+    shared = {
+        "to": to,
+        "from_format": args.from_format,
+        "align": args.align,
+        "size": args.size,
+        "force": args.force,
+        "allocate": args.allocate,
+        "chs_size": args.chs_size,
+        "allow_4kn": args.allow_4kn,
+        "ask_holes": args.ask_holes,
+        "jobs": args.jobs,
+    }
+    if args.dry_run:
+        plan = api.plan_conversion(args.source, target, **shared)
+        _print_plan(plan, console)
+        return 0
+    result = api.convert(
+        args.source,
+        target,
+        unique_id=args.uuid,
+        verify_copy=args.verify,
+        check_space=args.check_space,
+        rate=args.rate,
+        monitor=make_monitor(args.progress, args.quiet),
+        **shared,
+    )
+    _print_result(result, console)
+    return 0
+
+
+def _output_name(args: argparse.Namespace) -> str:
+    if args.fixed and args.to not in (None, "fixed-vhd"):
+        raise UsageError(f"--fixed and --to {args.to} contradict each other")
+    return args.to or "fixed-vhd"
+
+
+def _target_name(source: str, target: str | None, to: str) -> str:
+    """Where the target goes: DST, a name in the directory DST, or a name in this directory."""
+    from ..outputs import OUTPUTS
+
+    if target is not None and not os.path.isdir(target):
+        return target
+    stem = os.path.splitext(os.path.basename(os.path.abspath(source)))[0]
+    return os.path.join(target or ".", stem + OUTPUTS[to].suffix)
+
+
+def _list_disks(directory: str, console: Console) -> int:
+    """A directory as source: name the disks in it, copy nothing."""
+    try:
+        names = sorted(
+            entry.name
+            for entry in os.scandir(directory)
+            if entry.is_file() and entry.name.lower().endswith(DISK_SUFFIXES)
+        )
+    except OSError as error:
+        raise UsageError(f"cannot be listed: {error.strerror}", path=directory) from error
+    for name in names:
+        console.text(f"vhdfast convert {os.path.join(directory, name)}")
+    raise UsageError(
+        f"this is a directory with {len(names)} disk images in it",
+        path=directory,
+        hint="convert them one by one" if names else "name an image",
+    )
+
+
+def _print_plan(plan: ConvertPlan, console: Console) -> None:
+    for notice in plan.notices:
+        console.warn(str(notice))
+    console.json("convert-plan", {"plan": plan})
+    free = "unknown" if plan.space_free is None else format_size(plan.space_free)
+    lines = columns(
+        [
+            ("source", f"{plan.source} ({plan.source_format}, {plan.source_subformat})"),
+            ("target", f"{plan.target} ({plan.target_format})"),
+            ("virtual size", _sizes(plan)),
+            ("file size", format_bytes(plan.file_size)),
+            ("to copy", f"{format_size(plan.data)}, {format_size(plan.zero)} are known zeros"),
+            ("space needed", f"up to {format_size(plan.space_needed)}, {free} free"),
+        ]
+    )
+    for line in lines:
+        console.text(line)
+
+
+def _sizes(plan: ConvertPlan) -> str:
+    if plan.source_size == plan.target_size:
+        return f"{format_bytes(plan.target_size)}, unchanged"
+    return f"{format_bytes(plan.source_size)} -> {format_bytes(plan.target_size)}"
+
+
+def _print_result(result: ConvertResult, console: Console) -> None:
+    plan = result.plan
+    for notice in result.notices:
+        console.warn(str(notice))
+    console.json(
+        "convert",
+        {
+            "plan": plan,
+            "read": result.read,
+            "written": result.written,
+            "zeros_found": result.zeros_found,
+            "zeros_known": plan.zero,
+            "verified": result.verified,
+            "seconds": round(result.seconds, 3),
+        },
+    )
+    rate = result.written / max(result.seconds, 1e-9)
+    virtual = plan.source_size / max(result.seconds, 1e-9)
+    verified = "" if result.verified is None else f"{format_size(result.verified)} compared, equal"
+    lines = columns(
+        [
+            ("wrote", f"{plan.target} ({plan.target_format}, {format_bytes(plan.file_size)})"),
+            ("virtual size", _sizes(plan)),
+            ("copied", format_bytes(result.written)),
+            (
+                "zeros skipped",
+                f"{format_size(plan.zero)} known from the map, "
+                f"{format_size(result.zeros_found)} found in the data",
+            ),
+            ("verified", verified),
+            (
+                "time",
+                f"{result.seconds:.2f} s, {format_size(rate)}/s of data, "
+                f"{format_size(virtual)}/s of disk",
+            ),
+        ]
+    )
+    for line in lines:
+        console.text(line)

@@ -1,0 +1,144 @@
+"""From words to a verb, and from errors to exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from types import FrameType
+
+from .. import __version__
+from ..errors import InternalError, UsageError, VhdfastError, WriteError
+from ._options import Parser, build_parser, expand_optional_values, load, verbs
+from ._output import Console
+
+__all__ = ["main"]
+
+USAGE = """\
+vhdfast turns a disk image (raw, VHD, VHDX) into a fixed VHD that Azure accepts.
+
+  vhdfast convert --fixed --align disk.vhdx disk.vhd
+  vhdfast info disk.vhd
+  vhdfast compare disk.vhdx disk.vhd
+
+verbs:
+{verbs}
+
+vhdfast VERB --help tells more; vhdfast --version prints the version.
+"""
+
+
+class Interrupted(BaseException):
+    """A signal asked to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status. Never raises, but for defects under -v."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        with _signals():
+            return _dispatch(words)
+    except Interrupted as stop:
+        print(f"vhdfast: stopped by {signal.Signals(stop.number).name}", file=sys.stderr)
+        return 128 + stop.number
+    except VhdfastError as error:
+        _print_error(error, "--json" in words)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not complain at its end.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if "-v" in words or "--verbose" in words:
+            traceback.print_exc()
+        defect = InternalError(
+            f"{type(error).__name__}: {error}",
+            hint="this is a defect of vhdfast; run it again with -v and report what it prints",
+        )
+        _print_error(defect, "--json" in words)
+        return defect.exit_code
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage(), end="")
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"vhdfast {__version__}")
+        return 0
+    verb = words[0]
+    if verb == "help":
+        return _dispatch([*words[1:2], "--help"])
+    if verb not in verbs():
+        raise UsageError(
+            f"there is no verb {verb!r}", hint=f"one of: {', '.join(sorted(verbs()))}"
+        )
+    parser = build_parser(verb)
+    args = _parse(parser, words[1:])
+    if args is None:
+        return 0
+    try:
+        console = Console(args.json, args.quiet, args.verbose, args.log)
+    except OSError as error:
+        raise WriteError(f"the log cannot be written: {error.strerror}", path=args.log) from error
+    try:
+        status: int = load(verb).run(args, console)
+        sys.stdout.flush()
+        return status
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise WriteError(f"printing failed: {error.strerror}") from error
+    finally:
+        console.close()
+
+
+def _parse(parser: Parser, words: list[str]):  # type: ignore[no-untyped-def]
+    """The namespace, or None where help was asked for and printed."""
+    try:
+        return parser.parse_intermixed_args(expand_optional_values(parser, words))
+    except SystemExit:
+        return None
+
+
+def _usage() -> str:
+    names = verbs()
+    width = max(len(name) for name in names)
+    lines = (f"  {name:<{width}}  {load(name).HELP}" for name in sorted(names))
+    return USAGE.format(verbs="\n".join(lines))
+
+
+def _print_error(error: VhdfastError, is_json: bool) -> None:
+    if is_json:
+        print(json.dumps({"schema": "vhdfast.error/1", "error": error.to_dict()}, indent=2))
+    text = " ".join(str(error).split("\n"))
+    print(f"vhdfast: error: {text}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP all raise Interrupted, so that everything is cleaned up."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    kept = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup's wish to live on is respected; threads other than the main one cannot listen.
+        with contextlib.suppress(ValueError):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                kept[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
