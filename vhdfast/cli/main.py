@@ -128,10 +128,14 @@ def _print_error(error: VhdfastError, is_json: bool) -> None:
 def _signals() -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP all raise Interrupted, so that everything is cleaned up."""
 
+    kept = {}
+
     def stop(number: int, frame: FrameType | None) -> None:
+        # Cleaning up takes no longer than a segment; a second Ctrl-C must not cut it short.
+        for other in kept:
+            signal.signal(other, signal.SIG_IGN)
         raise Interrupted(number)
 
-    kept = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # nohup's wish to live on is respected; threads other than the main one cannot listen.
         with contextlib.suppress(ValueError):

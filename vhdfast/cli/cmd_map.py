@@ -1,0 +1,97 @@
+"""vhdfast map"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ..units import format_size
+from ._options import Parser, add_source_options, size
+from ._output import Console
+
+HELP = "where data and zeros lie in the virtual disk, and where the data is stored"
+EXAMPLES = (
+    "vhdfast map disk.vhdx",
+    "vhdfast map --offset=1G --length=64M disk.vhd",
+    "vhdfast map --json disk.raw",
+)
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("image", metavar="IMAGE", help="image file or block device")
+    parser.add_argument("--offset", type=size, default=0, metavar="SIZE", help="begin here")
+    parser.add_argument("--length", type=size, metavar="SIZE", help="end so far behind it")
+    add_source_options(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    from ..errors import UsageError
+    from ..extents import Kind
+    from ..image import open_image
+
+    totals = {kind: 0 for kind in Kind}
+    with open_image(
+        args.image, args.from_format, chs_size=args.chs_size, ask_holes=args.ask_holes
+    ) as image:
+        left = image.virtual_size - args.offset
+        length = left if args.length is None else min(args.length, left)
+        if length <= 0:
+            raise UsageError(
+                f"nothing lies at offset {args.offset} of a disk of {image.virtual_size} bytes"
+            )
+        if args.json:
+            print(f'{{"schema": "vhdfast.map/1", "virtual_size": {image.virtual_size},')
+            print(' "extents": [', end="")
+        console.text(f"{'offset':>18} {'length':>18}  kind  file  stored at")
+        separator = "\n  "
+        previous = None
+        for window in image.windows(args.offset, length):
+            for extent in window:
+                totals[extent.kind] += extent.length
+                # Windows end where they fill up; what goes on in the next one is one extent.
+                if previous is not None and _continues(previous, extent):
+                    previous = _joined(previous, extent)
+                    continue
+                if previous is not None:
+                    separator = _print(previous, args.json, console, separator)
+                previous = extent
+        if previous is not None:
+            _print(previous, args.json, console, separator)
+        if args.json:
+            print("\n ]}")
+        for notice in image.notices:
+            console.warn(str(notice))
+    console.text(
+        f"{format_size(totals[Kind.DATA] + totals[Kind.COMPRESSED])} of data, "
+        f"{format_size(totals[Kind.ZERO])} of zeros"
+    )
+    return 0
+
+
+def _continues(one, other) -> bool:  # type: ignore[no-untyped-def]
+    if one.kind != other.kind or one.file != other.file:
+        return False
+    return one.file_offset is None or one.file_offset + one.length == other.file_offset
+
+
+def _joined(one, other):  # type: ignore[no-untyped-def]
+    from ..extents import Extent
+
+    return Extent(one.offset, one.length + other.length, one.kind, one.file, one.file_offset)
+
+
+def _print(extent, is_json: bool, console: Console, separator: str) -> str:  # type: ignore[no-untyped-def]
+    kind = extent.kind.name.lower()
+    if is_json:
+        row = {
+            "offset": extent.offset,
+            "length": extent.length,
+            "kind": kind,
+            "file": extent.file,
+            "file_offset": extent.file_offset,
+        }
+        print(separator + json.dumps(row), end="")
+        return ",\n  "
+    place = "" if extent.file_offset is None else f"  {extent.file:<4}  {extent.file_offset:#x}"
+    console.text(f"{extent.offset:#18x} {extent.length:#18x}  {kind:<4}{place}")
+    return separator
