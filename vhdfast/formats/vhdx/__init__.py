@@ -20,6 +20,7 @@ from .headers import (
     REGION_TABLE_OFFSETS,
     SIGNATURE,
     Region,
+    check_apart,
     check_place,
     read_header,
     read_regions,
@@ -80,14 +81,16 @@ class VhdxImage(ImageFormat):
                 "the image was not closed properly; the changes in its log were applied in memory",
                 self.header.log_offset,
             )
+        log = self._log_region()
         regions = read_regions(view, self.notice)
+        check_apart(view, [regions.bat, regions.metadata, *log], self.header.offset + 68)
         self.metadata = read_metadata(view, regions.metadata)
         self.virtual_size = self.metadata.virtual_size
         self.sector_size = self.metadata.logical_sector_size
         if self.metadata.has_parent:
             raise self._refuse_parent()
         self.table = BlockTable(
-            view, regions.bat, self.metadata, [regions.bat, regions.metadata, *self._log_region()]
+            view, regions.bat, self.metadata, [regions.bat, regions.metadata, *log]
         )
 
     def _log_region(self) -> list[Region]:
@@ -134,12 +137,12 @@ class VhdxImage(ImageFormat):
             creator=self._creator or None,
             identifiers={
                 "virtual disk id": str(metadata.disk_id),
-                "data write id": str(header.data_write_id),
-                "file write id": str(header.file_write_id),
+                "data write guid": str(header.data_write_id),
+                "file write guid": str(header.file_write_id),
             },
             details={
                 "physical sector size": metadata.physical_sector_size,
-                "log": "replayed in memory" if self._patched is not None else "empty",
+                "log": "dirty, replayed in memory" if self._patched is not None else "empty",
                 "log size": header.log_length,
                 "chunk ratio": self.table.chunk_ratio,
                 "header sequence": header.sequence,
@@ -160,7 +163,7 @@ class VhdxImage(ImageFormat):
         if lost:
             self.notice(
                 "short-block",
-                "the last block in the file is short; what it lacks reads as zeros",
+                "the file ends inside a block; what is missing of it reads as zeros",
                 self.source.size,
             )
         return rows

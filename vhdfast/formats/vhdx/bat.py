@@ -66,7 +66,7 @@ class BlockTable:
         data = self.source.read_exact(self.region.offset + 8 * base, 8 * span, "BAT")
         blocks = np.arange(first, first + count, dtype=np.int64)
         entries = np.frombuffer(data, dtype="<u8")[blocks + blocks // self.chunk_ratio - base]
-        return entries.astype(np.uint64)
+        return np.asarray(entries, dtype=np.uint64)
 
     def _corrupt(self, block: int, problem: str) -> CorruptImageError:
         return CorruptImageError(
@@ -132,16 +132,15 @@ class BlockTable:
             at = int(np.flatnonzero(wrong)[0])
             raise self._corrupt(
                 first + at,
-                f"has state {int(states[at])}, which a disk without a parent cannot have",
+                f"has state {int(states[at])}, which a disk without a parent cannot have, "
+                "expected 6 (stored) or 0, 1, 2, 3, 5 (zeros)",
             )
         places = np.where(stored, entries >> np.uint64(20), np.uint64(0)) * np.uint64(MIB)
         self._check_places(first, np.flatnonzero(stored), places)
         offsets = np.arange(first, first + len(entries), dtype=np.uint64) * np.uint64(
             self.block_size
         )
-        rows = make_rows(
-            offsets, self.block_size, np.where(stored, Kind.DATA, Kind.ZERO), places
-        )
+        rows = make_rows(offsets, self.block_size, np.where(stored, Kind.DATA, Kind.ZERO), places)
         return clip(rows, offset, length)
 
     def _check_places(

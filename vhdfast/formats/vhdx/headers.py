@@ -12,6 +12,7 @@ import struct
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..._native import crc32c
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
@@ -35,6 +36,7 @@ METADATA_REGION = uuid.UUID("8b7ca206-4790-4b9a-b8fe-575f050f886e")
 _HEADER = struct.Struct("<4sIQ16s16s16sHHIQ")
 assert _HEADER.size == 80
 _TABLE = struct.Struct("<4sIII")
+assert _TABLE.size == 16
 _ENTRY = struct.Struct("<16sQII")
 assert _ENTRY.size == 32
 
@@ -120,16 +122,19 @@ def read_header(source: Source, notify: Notify) -> Header:
         )
     for offset, problem in problems:
         notify("header-damaged", f"one of the two headers {problem}; the other one is used", offset)
-    if len(found) == 2 and found[0][0].sequence == found[1][0].sequence:
-        # Disk2vhd writes the same header twice; two different ones leave no way to choose.
-        if found[0][1] != found[1][1]:
-            raise CorruptImageError(
-                f"both headers have sequence number {found[0][0].sequence} and differ, expected "
-                "one to be newer",
-                path=source.path,
-                offset=HEADER_OFFSETS[1],
-                hint=_COPY_AGAIN,
-            )
+    # Disk2vhd writes the same header twice; two different ones leave no way to choose.
+    if (
+        len(found) == 2
+        and found[0][0].sequence == found[1][0].sequence
+        and found[0][1] != found[1][1]
+    ):
+        raise CorruptImageError(
+            f"both headers have sequence number {found[0][0].sequence} and differ, expected one "
+            "to be newer",
+            path=source.path,
+            offset=HEADER_OFFSETS[1],
+            hint=_COPY_AGAIN,
+        )
     header = max((pair[0] for pair in found), key=lambda header: header.sequence)
     if header.version != 1:
         raise UnsupportedImageError(
@@ -200,17 +205,24 @@ def _parse_regions(source: Source, data: bytes, offset: int, count: int) -> Regi
     for region_id, name in names.items():
         if region_id not in found:
             raise InvalidImageError(
-                f"the region table has no {name}", path=source.path, offset=offset
+                f"the region table has no {name}, expected one", path=source.path, offset=offset
             )
-    bat, metadata = found[BAT_REGION], found[METADATA_REGION]
-    if bat.offset < metadata.end and metadata.offset < bat.end:
-        raise InvalidImageError(
-            f"the BAT region [{bat.offset:#x}, {bat.end:#x}) overlaps the metadata region "
-            f"[{metadata.offset:#x}, {metadata.end:#x})",
-            path=source.path,
-            offset=offset,
-        )
-    return Regions(bat, metadata)
+    regions = Regions(found[BAT_REGION], found[METADATA_REGION])
+    check_apart(source, [regions.bat, regions.metadata], offset)
+    return regions
+
+
+def check_apart(source: Source, regions: list[Region], named_at: int) -> None:
+    """No two of the regions share a byte (2.2.2 "LogOffset", 2.2.3.2)."""
+    placed = sorted(regions, key=lambda region: region.offset)
+    for one, other in pairwise(placed):
+        if other.offset < one.end:
+            raise InvalidImageError(
+                f"the {one.name} [{one.offset:#x}, {one.end:#x}) overlaps the {other.name} "
+                f"[{other.offset:#x}, {other.end:#x})",
+                path=source.path,
+                offset=named_at,
+            )
 
 
 def check_place(source: Source, region: Region, named_at: int) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...files import MemorySource, Source
-from ...units import KIB, MIB
+from ...units import KIB, MIB, round_up
 from .headers import Header, Region, check_place, sum_of
 
 __all__ = ["PatchedSource", "read_log"]
@@ -26,10 +26,28 @@ MAX_DESCRIPTORS = 16384
 # Bytes that the search for the active sequence may check, as a multiple of the log.
 SEARCH_FACTOR = 8
 
+# What looking at one place of the log costs, in bytes of that budget: Python is slow.
+STEP_COST = 256
+
 _ENTRY = struct.Struct("<4sIIIQII16sQQ")
 assert _ENTRY.size == 64
-_DESCRIPTOR = struct.Struct("<4s4s8sQQ")
-assert _DESCRIPTOR.size == 32
+# 2.3.1.2 and 2.3.1.3. Of a zero descriptor, `leading` is the length and `trailing` is reserved.
+_DESCRIPTOR = np.dtype(
+    [
+        ("signature", "S4"),
+        ("trailing", "V4"),
+        ("leading", "<u8"),
+        ("offset", "<u8"),
+        ("sequence", "<u8"),
+    ]
+)
+assert _DESCRIPTOR.itemsize == 32
+# 2.3.1.4
+_DATA_SECTOR = np.dtype([("signature", "S4"), ("high", "<u4"), ("middle", "V4084"), ("low", "<u4")])
+assert _DATA_SECTOR.itemsize == SECTOR
+
+_Table = npt.NDArray[np.void]
+
 ZERO_OWNER = -2
 NO_OWNER = -1
 
@@ -59,6 +77,7 @@ class _Patch:
 class PatchedSource(Source):
     """A source as it is after its log was replayed; bytes beyond its end read as zeros.
 
+    size: bytes that the newest log entry promises; patches beyond it lengthen the view too.
     bounds, owners: interval i is [bounds[i], bounds[i + 1]) and comes from sector owners[i] of
     `memory_source`, from nowhere (ZERO_OWNER: zeros) or from the file (NO_OWNER).
     """
@@ -66,7 +85,7 @@ class PatchedSource(Source):
     def __init__(self, base: Source, patches: list[_Patch], size: int) -> None:
         self.base = base
         self.path = base.path
-        self.size = max(size, base.size)
+        self.size = max(size, base.size, *(patch.offset + patch.length for patch in patches))
         ends = [(patch.offset, patch.offset + patch.length) for patch in patches]
         self.bounds: npt.NDArray[np.uint64] = np.unique(
             np.asarray([at for pair in ends for at in pair], dtype=np.uint64)
@@ -171,7 +190,7 @@ class _Log:
 
     def entry_at(self, start: int) -> _Entry | None:
         """The valid entry that begins at `start`, or None."""
-        self._spend(64)
+        self._spend(STEP_COST)
         if start not in self._entries:
             self._entries[start] = self._parse(start)
         return self._entries[start]
@@ -195,31 +214,42 @@ class _Log:
         data = self._slice(start, length)
         if sum_of(data) != stored:
             return None
-        table = _ENTRY.size + descriptors * _DESCRIPTOR.size
-        if table > length:
+        if _ENTRY.size + descriptors * _DESCRIPTOR.itemsize > length:
             return None
         entry = _Entry(start, length, tail, sequence, descriptors, flushed, last)
         return entry if self._sectors_fit(entry, data) else None
 
     def _sectors_fit(self, entry: _Entry, data: bytes) -> bool:
         """Every descriptor is of this entry and every data sector of its descriptor's."""
-        table = _ENTRY.size + entry.descriptors * _DESCRIPTOR.size
-        at = -(-table // SECTOR) * SECTOR
-        for index in range(entry.descriptors):
-            signature, _, _, offset, sequence = _DESCRIPTOR.unpack_from(
-                data, _ENTRY.size + index * _DESCRIPTOR.size
-            )
-            if sequence != entry.sequence or offset % SECTOR or signature not in (b"desc", b"zero"):
-                return False
-            if signature == b"desc":
-                if at + SECTOR > len(data) or data[at : at + 4] != b"data":
-                    return False
-                high = int.from_bytes(data[at + 4 : at + 8], "little")
-                low = int.from_bytes(data[at + SECTOR - 4 : at + SECTOR], "little")
-                if high << 32 | low != sequence:
-                    return False
-                at += SECTOR
-        return True
+        table, sectors = _parts(entry, data)
+        stored, zero = table["signature"] == b"desc", table["signature"] == b"zero"
+        if not (stored | zero).all() or (table["sequence"] != entry.sequence).any():
+            return False
+        if (table["offset"] % SECTOR).any() or (table["leading"][zero] % SECTOR).any():
+            return False
+        used = sectors[: int(stored.sum())]
+        if len(used) < int(stored.sum()):
+            return False
+        return bool(
+            (used["signature"] == b"data").all()
+            and (used["high"] == entry.sequence >> 32).all()
+            and (used["low"] == entry.sequence & 0xFFFFFFFF).all()
+        )
+
+    def _run_from(self, start: int) -> list[_Entry]:
+        """Valid entries from `start` on, each numbered one above the other, at most once round."""
+        run: list[_Entry] = []
+        size = len(self.data)
+        covered = 0
+        while covered < size:
+            entry = self.entry_at((start + covered) % size)
+            if entry is None or (run and entry.sequence != run[-1].sequence + 1):
+                break
+            if covered + entry.length > size:
+                break
+            run.append(entry)
+            covered += entry.length
+        return run
 
     def active_sequence(self) -> list[_Entry]:
         """The newest run of entries, each following the other, that contains its own tail.
@@ -227,26 +257,20 @@ class _Log:
         Source: [MS-VHDX] 2.3.3 "Log Replay".
         """
         best: list[_Entry] = []
+        # Entries of a run whose newest entry points outside it: a run from any of them ends in
+        # that same entry, so none is worth following again.
+        dead: set[int] = set()
         tail = 0
-        size = len(self.data)
-        while tail < size:
-            run: list[_Entry] = []
-            head = tail
-            covered = 0
-            while covered < size:
-                entry = self.entry_at(head % size)
-                if entry is None or (run and entry.sequence != run[-1].sequence + 1):
-                    break
-                if covered + entry.length > size:
-                    break
-                run.append(entry)
-                covered += entry.length
-                head += entry.length
+        while tail < len(self.data):
+            run = self._run_from(tail) if tail not in dead else []
             starts = [entry.start for entry in run]
-            is_valid = bool(run) and run[-1].tail in starts
-            if is_valid and (not best or run[-1].sequence > best[-1].sequence):
+            if not run or run[-1].tail not in starts:
+                dead.update(starts)
+                tail += SECTOR
+                continue
+            if not best or run[-1].sequence > best[-1].sequence:
                 best = run[starts.index(run[-1].tail) :]
-            tail = head if is_valid else tail + SECTOR
+            tail += sum(entry.length for entry in run)
         return best
 
     def replay(self) -> PatchedSource:
@@ -259,54 +283,68 @@ class _Log:
                 offset=where,
                 hint="the image is damaged: copy it again, or attach it to Hyper-V once",
             )
-        patches: list[_Patch] = []
-        for entry in run:
-            if entry.flushed_offset > self.source.size:
-                raise CorruptImageError(
-                    f"the log was written to a file of {entry.flushed_offset} bytes, this one has "
-                    f"{self.source.size}",
-                    path=self.source.path,
-                    offset=where + entry.start,
-                    hint="the image is cut short: copy it again and compare checksums",
-                )
-            patches += self._patches(entry)
-            if len(patches) > MAX_DESCRIPTORS:
-                raise UnsupportedImageError(
-                    f"the log holds more than {MAX_DESCRIPTORS} changes",
-                    path=self.source.path,
-                    offset=where,
-                    hint="attach the disk to Hyper-V once, or run: qemu-img check -r all IMAGE",
-                )
-        return PatchedSource(self.source, patches, self._checked_size(run[-1]))
+        # Of the newest entry only: a file that shrank meanwhile was longer at the older ones.
+        newest = run[-1]
+        if newest.flushed_offset > self.source.size:
+            raise CorruptImageError(
+                f"the log was written to a file of {newest.flushed_offset} bytes, this one has "
+                f"{self.source.size}",
+                path=self.source.path,
+                offset=where + newest.start,
+                hint="the image is cut short: copy it again and compare checksums",
+            )
+        changes = sum(entry.descriptors for entry in run)
+        if changes > MAX_DESCRIPTORS:
+            raise UnsupportedImageError(
+                f"the log holds {changes} changes, at most {MAX_DESCRIPTORS} are replayed",
+                path=self.source.path,
+                offset=where,
+                hint="attach the disk to Hyper-V once, or run: qemu-img check -r all IMAGE",
+            )
+        patches = [patch for entry in run for patch in self._patches(entry)]
+        return PatchedSource(self.source, patches, self._checked_size(newest))
 
     def _checked_size(self, newest: _Entry) -> int:
         if newest.last_offset >> 62:
             raise InvalidImageError(
-                f"the log says that the file has {newest.last_offset} bytes",
+                f"the log says that the file has {newest.last_offset} bytes, expected less than "
+                f"{1 << 62}",
                 path=self.source.path,
                 offset=self.header.log_offset + newest.start + 56,
             )
         return newest.last_offset
 
     def _patches(self, entry: _Entry) -> list[_Patch]:
-        data = self._slice(entry.start, entry.length)
+        table, sectors = _parts(entry, self._slice(entry.start, entry.length))
         found: list[_Patch] = []
-        at = -(-(_ENTRY.size + entry.descriptors * _DESCRIPTOR.size) // SECTOR) * SECTOR
-        for index in range(entry.descriptors):
-            place = _ENTRY.size + index * _DESCRIPTOR.size
-            signature, trailing, leading, offset, _ = _DESCRIPTOR.unpack_from(data, place)
-            length = SECTOR if signature == b"desc" else int.from_bytes(leading, "little")
+        used = 0
+        for index, change in enumerate(table):
+            is_zero = change["signature"] == b"zero"
+            offset = int(change["offset"])
+            length = int(change["leading"]) if is_zero else SECTOR
             if offset + length >> 62:
+                place = entry.start + _ENTRY.size + index * _DESCRIPTOR.itemsize
                 raise InvalidImageError(
-                    f"a change of the log reaches {offset + length:#x}",
+                    f"a change of the log reaches {offset + length:#x}, expected less than "
+                    f"{1 << 62:#x}",
                     path=self.source.path,
-                    offset=self.header.log_offset + (entry.start + place) % len(self.data),
+                    offset=self.header.log_offset + place % len(self.data),
                 )
-            if signature == b"zero":
-                if length:
-                    found.append(_Patch(offset, length, None))
-                continue
-            sector = leading + data[at + 8 : at + SECTOR - 4] + trailing
-            found.append(_Patch(offset, SECTOR, sector))
-            at += SECTOR
+            if not is_zero:
+                sector = (
+                    change["leading"].tobytes()
+                    + sectors["middle"][used].tobytes()
+                    + change["trailing"].tobytes()
+                )
+                found.append(_Patch(offset, SECTOR, sector))
+                used += 1
+            elif length:
+                found.append(_Patch(offset, length, None))
         return found
+
+
+def _parts(entry: _Entry, data: bytes) -> tuple[_Table, _Table]:
+    """An entry's descriptors, and the sectors behind them (_DATA_SECTOR); arrays over `data`."""
+    table = np.frombuffer(data, _DESCRIPTOR, entry.descriptors, _ENTRY.size)
+    behind = round_up(_ENTRY.size + table.nbytes, SECTOR)
+    return table, np.frombuffer(data[behind:], _DATA_SECTOR)

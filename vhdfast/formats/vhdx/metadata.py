@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import uuid
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ...errors import InvalidImageError, UnsupportedImageError
 from ...files import Source
@@ -18,8 +19,10 @@ __all__ = ["Metadata", "read_metadata"]
 
 TABLE_LENGTH = 64 * KIB
 MAX_ENTRIES = 2047
+MAX_USER_ENTRIES = 1024
 MAX_ITEM = MIB
 MAX_VIRTUAL_SIZE = 64 << 40
+MAX_TEXT = 1024  # characters of a parent's name in a message
 REQUIRED_FLAG = 4
 USER_FLAG = 1
 
@@ -65,7 +68,7 @@ def read_metadata(source: Source, region: Region) -> Metadata:
     for item_id, (name, _) in _KNOWN.items():
         if item_id not in items and item_id != PARENT_LOCATOR:
             raise InvalidImageError(
-                f"the metadata lacks the {name}", path=source.path, offset=region.offset
+                f"the metadata has no {name}, expected one", path=source.path, offset=region.offset
             )
 
     def fail(item_id: uuid.UUID, found: str, expected: str) -> InvalidImageError:
@@ -92,7 +95,17 @@ def read_metadata(source: Source, region: Region) -> Metadata:
         )
     has_parent = bool(flags & 2)
     parent: dict[str, str] = {}
-    if has_parent and PARENT_LOCATOR in items:
+    if PARENT_LOCATOR in items:
+        if not has_parent:
+            # The metadata has no checksum. Were that bit damaged, what lies in the parent would
+            # be read as zeros.
+            raise InvalidImageError(
+                "there is a parent locator, and the file parameters say that there is no parent, "
+                "expected both or neither",
+                path=source.path,
+                offset=items[FILE_PARAMETERS][0] + 4,
+                hint="if it is a differencing disk, merge it in Hyper-V (Merge-VHD)",
+            )
         parent = _parse_locator(items[PARENT_LOCATOR][1])
     return Metadata(
         block_size=block_size,
@@ -124,11 +137,13 @@ def _read_items(source: Source, region: Region) -> dict[uuid.UUID, tuple[int, by
             offset=region.offset + 10,
         )
     found: dict[uuid.UUID, tuple[int, bytes]] = {}
+    user_entries = 0
     for index in range(count):
         at = _TABLE.size + index * _ENTRY.size
         raw_id, offset, length, flags, _ = _ENTRY.unpack_from(table, at)
         item_id = uuid.UUID(bytes_le=raw_id)
         where = region.offset + at
+        user_entries += flags & USER_FLAG
         if item_id not in _KNOWN or flags & USER_FLAG:
             if flags & REQUIRED_FLAG:
                 raise UnsupportedImageError(
@@ -140,7 +155,9 @@ def _read_items(source: Source, region: Region) -> dict[uuid.UUID, tuple[int, by
             continue
         name, expected = _KNOWN[item_id]
         if item_id in found:
-            raise InvalidImageError(f"there are two {name}", path=source.path, offset=where)
+            raise InvalidImageError(
+                f"there are two entries for the {name}", path=source.path, offset=where
+            )
         if (
             offset < TABLE_LENGTH
             or length > MAX_ITEM
@@ -155,7 +172,28 @@ def _read_items(source: Source, region: Region) -> dict[uuid.UUID, tuple[int, by
             )
         start = region.offset + offset
         found[item_id] = (start, source.read_exact(start, length, name))
+    if user_entries > MAX_USER_ENTRIES:
+        raise InvalidImageError(
+            f"the metadata table has {user_entries} user entries, expected {MAX_USER_ENTRIES} or "
+            "fewer",
+            path=source.path,
+            offset=region.offset,
+        )
+    _check_apart(source, found)
     return found
+
+
+def _check_apart(source: Source, items: dict[uuid.UUID, tuple[int, bytes]]) -> None:
+    placed = sorted((start, len(data), _KNOWN[item_id][0]) for item_id, (start, data) in
+                    items.items())  # fmt: skip
+    for (start, length, name), (other, _, other_name) in pairwise(placed):
+        if start + length > other:
+            raise InvalidImageError(
+                f"the {name} at [{start:#x}, {start + length:#x}) overlaps the {other_name} at "
+                f"{other:#x}",
+                path=source.path,
+                offset=other,
+            )
 
 
 def _parse_locator(data: bytes) -> dict[str, str]:
@@ -179,4 +217,4 @@ def _parse_locator(data: bytes) -> dict[str, str]:
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "".join(c if c.isprintable() else "?" for c in text[:MAX_TEXT])
