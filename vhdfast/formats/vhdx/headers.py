@@ -123,11 +123,8 @@ def read_header(source: Source, notify: Notify) -> Header:
     for offset, problem in problems:
         notify("header-damaged", f"one of the two headers {problem}; the other one is used", offset)
     # Disk2vhd writes the same header twice; two different ones leave no way to choose.
-    if (
-        len(found) == 2
-        and found[0][0].sequence == found[1][0].sequence
-        and found[0][1] != found[1][1]
-    ):
+    sequences = {header.sequence for header, _ in found}
+    if len(found) == 2 and len(sequences) == 1 and found[0][1] != found[1][1]:
         raise CorruptImageError(
             f"both headers have sequence number {found[0][0].sequence} and differ, expected one "
             "to be newer",
