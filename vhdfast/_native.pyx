@@ -299,21 +299,24 @@ cdef _gather(SourceTable table, const uint64_t[::1] offsets, size_t size):
     return out
 
 
-def file_extents(source, uint64_t offset, uint64_t end, uint16_t file, size_t max_rows):
-    """DATA and ZERO rows of [offset, end) of a source that has a descriptor; a prefix of it."""
+def split_holes(source, uint16_t file, const vf_extent[::1] rows not None, size_t max_rows):
+    """The rows with what lies in holes of `source`, which they call `file`, made ZERO.
+
+    A prefix of what the rows cover, of at most max_rows rows. Raises ReadError.
+    """
     cdef vf_error error
-    cdef size_t count = 0
-    cdef uint64_t reached = offset
+    cdef size_t count = 0, given = rows.shape[0]
     cdef int status, fd = source.fileno()
-    rows = np.zeros(max_rows, dtype=EXTENT)
-    cdef vf_extent[::1] view = rows
+    out = np.zeros(max_rows, dtype=EXTENT)
+    cdef vf_extent[::1] view = out
+    if not given or not max_rows:
+        return out[:0]
     with nogil:
-        status = vf_file_extents(fd, offset, end, file, &view[0], max_rows, &count, &reached,
-                                 &error)
+        status = vf_split_holes(fd, file, &rows[0], given, &view[0], max_rows, &count, &error)
     if status != VF_OK:
         error.file = 0
         _raise(&error, SourceTable([source]), None)
-    return rows[:count]
+    return out[:count]
 
 
 cdef _layout():
