@@ -9,7 +9,6 @@ import os as _os
 import numpy as np
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.stddef cimport offsetof
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from . import errors as _errors
@@ -33,8 +32,12 @@ def _refuse(status, name):
 
 cdef vf_zero_kernel _zero_kernel(name) except NULL:
     cdef vf_zero_kernel kernel = NULL
-    cdef bytes encoded = None if name is None else name.encode()
-    cdef int status = vf_zero_select(NULL if encoded is None else <const char *>encoded, &kernel)
+    cdef bytes encoded
+    cdef const char *wanted = NULL
+    if name is not None:
+        encoded = name.encode()
+        wanted = encoded
+    cdef int status = vf_zero_select(wanted, &kernel)
     if status != VF_OK:
         raise _refuse(status, name)
     return kernel
@@ -42,8 +45,12 @@ cdef vf_zero_kernel _zero_kernel(name) except NULL:
 
 cdef vf_crc32c_kernel _crc32c_kernel(name) except NULL:
     cdef vf_crc32c_kernel kernel = NULL
-    cdef bytes encoded = None if name is None else name.encode()
-    cdef int status = vf_crc32c_select(NULL if encoded is None else <const char *>encoded, &kernel)
+    cdef bytes encoded
+    cdef const char *wanted = NULL
+    if name is not None:
+        encoded = name.encode()
+        wanted = encoded
+    cdef int status = vf_crc32c_select(wanted, &kernel)
     if status != VF_OK:
         raise _refuse(status, name)
     return kernel
@@ -164,7 +171,7 @@ cdef class SourceTable:
         cdef const uint8_t[::1] view
         self.sources = list(sources)
         self.count = len(self.sources)
-        self.table = <vf_source *>PyMem_Calloc(max(self.count, 1), sizeof(vf_source))
+        self.table = <vf_source *>PyMem_Calloc(self.count + 1, sizeof(vf_source))
         if self.table == NULL:
             raise MemoryError
         for index, source in enumerate(self.sources):
@@ -310,16 +317,18 @@ def file_extents(source, uint64_t offset, uint64_t end, uint16_t file, size_t ma
 
 
 def _check_layout():
+    cdef vf_extent row
+    cdef char *start = <char *>&row
     native = {
-        "offset": (offsetof(vf_extent, offset), sizeof(uint64_t)),
-        "length": (offsetof(vf_extent, length), sizeof(uint64_t)),
-        "file_offset": (offsetof(vf_extent, file_offset), sizeof(uint64_t)),
-        "stored_length": (offsetof(vf_extent, stored_length), sizeof(uint32_t)),
-        "decoded_length": (offsetof(vf_extent, decoded_length), sizeof(uint32_t)),
-        "skip": (offsetof(vf_extent, skip), sizeof(uint32_t)),
-        "file": (offsetof(vf_extent, file), sizeof(uint16_t)),
-        "kind": (offsetof(vf_extent, kind), sizeof(uint8_t)),
-        "codec": (offsetof(vf_extent, codec), sizeof(uint8_t)),
+        "offset": (<char *>&row.offset - start, sizeof(row.offset)),
+        "length": (<char *>&row.length - start, sizeof(row.length)),
+        "file_offset": (<char *>&row.file_offset - start, sizeof(row.file_offset)),
+        "stored_length": (<char *>&row.stored_length - start, sizeof(row.stored_length)),
+        "decoded_length": (<char *>&row.decoded_length - start, sizeof(row.decoded_length)),
+        "skip": (<char *>&row.skip - start, sizeof(row.skip)),
+        "file": (<char *>&row.file - start, sizeof(row.file)),
+        "kind": (<char *>&row.kind - start, sizeof(row.kind)),
+        "codec": (<char *>&row.codec - start, sizeof(row.codec)),
     }
     ours = {name: (at, field.itemsize) for name, (field, at) in EXTENT.fields.items()}
     if native != ours or sizeof(vf_extent) != EXTENT.itemsize:
