@@ -255,7 +255,9 @@ def copy_segment(SourceTable sources not None, const vf_extent[::1] rows not Non
     cdef int status
     cdef size_t count = rows.shape[0]
     copied.read = copied.written = copied.zeros = 0
-    if count and scratch.shape[0]:
+    if scratch.shape[0] == 0:
+        raise _errors.InternalError("copying needs a scratch buffer")
+    if count:
         with nogil:
             status = vf_copy_segment(sources.table, sources.count, &rows[0], count, &sink.sink,
                                      &scratch[0], scratch.shape[0], chosen, &copied, &error)
