@@ -32,12 +32,12 @@ def _refuse(status, name):
 
 cdef vf_zero_kernel _zero_kernel(name) except NULL:
     cdef vf_zero_kernel kernel = NULL
-    cdef bytes encoded = None if name is None else name.encode()
+    cdef bytes encoded
     cdef const char *wanted = NULL
-    cdef int status
-    if encoded is not None:
+    if name is not None:
+        encoded = name.encode()
         wanted = encoded
-    status = vf_zero_select(wanted, &kernel)
+    cdef int status = vf_zero_select(wanted, &kernel)
     if status != VF_OK:
         raise _refuse(status, name)
     return kernel
@@ -45,12 +45,12 @@ cdef vf_zero_kernel _zero_kernel(name) except NULL:
 
 cdef vf_crc32c_kernel _crc32c_kernel(name) except NULL:
     cdef vf_crc32c_kernel kernel = NULL
-    cdef bytes encoded = None if name is None else name.encode()
+    cdef bytes encoded
     cdef const char *wanted = NULL
-    cdef int status
-    if encoded is not None:
+    if name is not None:
+        encoded = name.encode()
         wanted = encoded
-    status = vf_crc32c_select(wanted, &kernel)
+    cdef int status = vf_crc32c_select(wanted, &kernel)
     if status != VF_OK:
         raise _refuse(status, name)
     return kernel
@@ -255,7 +255,9 @@ def copy_segment(SourceTable sources not None, const vf_extent[::1] rows not Non
     cdef int status
     cdef size_t count = rows.shape[0]
     copied.read = copied.written = copied.zeros = 0
-    if count and scratch.shape[0]:
+    if scratch.shape[0] == 0:
+        raise _errors.InternalError("copying needs a scratch buffer")
+    if count:
         with nogil:
             status = vf_copy_segment(sources.table, sources.count, &rows[0], count, &sink.sink,
                                      &scratch[0], scratch.shape[0], chosen, &copied, &error)
@@ -336,6 +338,19 @@ cdef _layout():
 
 
 def _check_layout():
+    cdef vf_extent row
+    cdef char *start = <char *>&row
+    native = {
+        "offset": (<char *>&row.offset - start, sizeof(row.offset)),
+        "length": (<char *>&row.length - start, sizeof(row.length)),
+        "file_offset": (<char *>&row.file_offset - start, sizeof(row.file_offset)),
+        "stored_length": (<char *>&row.stored_length - start, sizeof(row.stored_length)),
+        "decoded_length": (<char *>&row.decoded_length - start, sizeof(row.decoded_length)),
+        "skip": (<char *>&row.skip - start, sizeof(row.skip)),
+        "file": (<char *>&row.file - start, sizeof(row.file)),
+        "kind": (<char *>&row.kind - start, sizeof(row.kind)),
+        "codec": (<char *>&row.codec - start, sizeof(row.codec)),
+    }
     ours = {name: (at, field.itemsize) for name, (field, at) in EXTENT.fields.items()}
     if _layout() != ours or sizeof(vf_extent) != EXTENT.itemsize:
         raise ImportError(f"struct vf_extent {_layout()} is not EXTENT {ours}: rebuild vhdfast")
