@@ -338,19 +338,6 @@ cdef _layout():
 
 
 def _check_layout():
-    cdef vf_extent row
-    cdef char *start = <char *>&row
-    native = {
-        "offset": (<char *>&row.offset - start, sizeof(row.offset)),
-        "length": (<char *>&row.length - start, sizeof(row.length)),
-        "file_offset": (<char *>&row.file_offset - start, sizeof(row.file_offset)),
-        "stored_length": (<char *>&row.stored_length - start, sizeof(row.stored_length)),
-        "decoded_length": (<char *>&row.decoded_length - start, sizeof(row.decoded_length)),
-        "skip": (<char *>&row.skip - start, sizeof(row.skip)),
-        "file": (<char *>&row.file - start, sizeof(row.file)),
-        "kind": (<char *>&row.kind - start, sizeof(row.kind)),
-        "codec": (<char *>&row.codec - start, sizeof(row.codec)),
-    }
     ours = {name: (at, field.itemsize) for name, (field, at) in EXTENT.fields.items()}
     if _layout() != ours or sizeof(vf_extent) != EXTENT.itemsize:
         raise ImportError(f"struct vf_extent {_layout()} is not EXTENT {ours}: rebuild vhdfast")

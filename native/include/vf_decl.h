@@ -123,10 +123,10 @@ int vf_read_segment(const struct vf_source *sources, size_t source_count,
 int vf_gather(const struct vf_source *source, const uint64_t *offsets, size_t count, size_t size,
               uint8_t *buffer, struct vf_error *reterr);
 
-/* What of [offset, end) of a file is data and what are holes, as DATA and ZERO rows whose
- * offset and file_offset are the file's. At most max_rows (> 0); *ret_end is where to go on.
- * A file or system that knows no holes answers one DATA row. VF_READ_SHORT where the file ends
- * before `end`, if that shows. */
-int vf_file_extents(int fd, uint64_t offset, uint64_t end, uint16_t file, struct vf_extent *rows,
-                    size_t max_rows, size_t *ret_count, uint64_t *ret_end,
-                    struct vf_error *reterr);
+/* The same rows with the DATA rows of source `file` split at the holes of its descriptor: what
+ * lies in a hole becomes ZERO. At most max_rows (> 0) of them, a prefix of what `rows` cover. A
+ * file or system that knows no holes answers the rows as they are. VF_READ_SHORT where the file
+ * ends before a row does and a hole would hide it. */
+int vf_split_holes(int fd, uint16_t file, const struct vf_extent *rows, size_t row_count,
+                   struct vf_extent *out, size_t max_rows, size_t *ret_count,
+                   struct vf_error *reterr);
