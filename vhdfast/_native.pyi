@@ -1,8 +1,9 @@
-from collections.abc import Buffer, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Buffer
 
 from .extents import Rows
 from .files import Source

@@ -65,8 +65,9 @@ class BlockTable:
         span = self._index(first + count - 1) - base + 1
         data = self.source.read_exact(self.region.offset + 8 * base, 8 * span, "BAT")
         blocks = np.arange(first, first + count, dtype=np.int64)
-        entries = np.frombuffer(data, dtype="<u8")[blocks + blocks // self.chunk_ratio - base]
-        return entries.astype(np.uint64)
+        indices = blocks + blocks // self.chunk_ratio - base
+        entries: npt.NDArray[np.uint64] = np.frombuffer(data, dtype="<u8")[indices]
+        return entries
 
     def _corrupt(self, block: int, problem: str) -> CorruptImageError:
         return CorruptImageError(

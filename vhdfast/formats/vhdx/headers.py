@@ -120,16 +120,16 @@ def read_header(source: Source, notify: Notify) -> Header:
         )
     for offset, problem in problems:
         notify("header-damaged", f"one of the two headers {problem}; the other one is used", offset)
-    if len(found) == 2 and found[0][0].sequence == found[1][0].sequence:
-        # Disk2vhd writes the same header twice; two different ones leave no way to choose.
-        if found[0][1] != found[1][1]:
-            raise CorruptImageError(
-                f"both headers have sequence number {found[0][0].sequence} and differ, expected "
-                "one to be newer",
-                path=source.path,
-                offset=HEADER_OFFSETS[1],
-                hint=_COPY_AGAIN,
-            )
+    # Disk2vhd writes the same header twice; two different ones leave no way to choose.
+    sequences = {header.sequence for header, _ in found}
+    if len(found) == 2 and len(sequences) == 1 and found[0][1] != found[1][1]:
+        raise CorruptImageError(
+            f"both headers have sequence number {found[0][0].sequence} and differ, expected one "
+            "to be newer",
+            path=source.path,
+            offset=HEADER_OFFSETS[1],
+            hint=_COPY_AGAIN,
+        )
     header = max((pair[0] for pair in found), key=lambda header: header.sequence)
     if header.version != 1:
         raise UnsupportedImageError(

@@ -1,0 +1,1 @@
+"""Builders and readers that share nothing with the code under test."""
