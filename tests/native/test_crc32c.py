@@ -48,7 +48,7 @@ def test_known_value(kernel, data, expected):
 def test_every_length_and_alignment(native, kernel):
     data = random.Random(7).randbytes(120)
     for start in range(9):
-        for length in range(0, 100):
+        for length in range(100):
             buffer = native.ffi.from_buffer("uint8_t[]", data)
             assert kernel(0, buffer + start, length) == by_bits(data[start : start + length])
 

@@ -7,7 +7,7 @@ import pytest
 from .build_cffi import build_cross_check, compiler, sanitizer_library
 
 KERNELS = ["avx512", "avx2", "sse2", "neon", "scalar"]
-LENGTHS = [*range(0, 301), 511, 512, 513, 1023, 1024, 1025, 4095, 4096, 4097]
+LENGTHS = [*range(301), 511, 512, 513, 1023, 1024, 1025, 4095, 4096, 4097]
 
 
 @pytest.fixture
