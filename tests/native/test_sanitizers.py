@@ -13,7 +13,7 @@ import pytest
 from .build_cffi import ROOT, sanitizer_library
 
 # What does not use the cffi build, or has the address sanitizer anyway.
-ELSEWHERE = ["test_neon.py", "test_sanitizers.py"]
+ELSEWHERE = ["test_neon.py", "test_sanitizers.py", "test_sources.py"]
 
 
 def test_everything_again_with_the_address_sanitizer(tmp_path):
