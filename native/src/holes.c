@@ -53,9 +53,10 @@ static int look(int fd, uint64_t offset, struct known *known, struct vf_error *r
     const off_t hole = seek(fd, offset, SEEK_HOLE);
     if (hole < 0 && errno != ENXIO)
         return vf_fail(reterr, VF_SEEK_FAILED, errno, 0, -1, offset, 0);
-    /* Someone punched a hole or cut the file between the two questions: take a granule for data,
-     * which reading will judge, and get on. */
-    const uint64_t end = hole > data ? (uint64_t)hole : offset + VF_GRANULE;
+    /* Someone punched a hole or cut the file between the two questions, or a file system answers
+     * with what lies before the question: take a granule for data, which reading will judge, and
+     * get on. A row without length would never end. */
+    const uint64_t end = hole > 0 && (uint64_t)hole > offset ? (uint64_t)hole : offset + VF_GRANULE;
     *known = (struct known){ .start = offset, .end = end, .data = true };
     return VF_OK;
 }

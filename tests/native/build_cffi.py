@@ -22,7 +22,14 @@ DECLARATIONS = ROOT / "native" / "include" / "vf_decl.h"
 CORE = sorted((ROOT / "native" / "src").rglob("*.c"))
 MODULE = "_vhdfast_native_under_test"
 
-WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes"]
+WARNINGS = [
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wshadow",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+]
 LANGUAGE = ["-std=c11", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64"]
 INCLUDES = [f"-I{ROOT / 'native' / 'include'}", f"-I{ROOT / 'native' / 'src'}"]
 
@@ -65,7 +72,17 @@ def sanitizer_library(name: str) -> str | None:
 
 def _compile(source: Path, directory: Path, flags: list[str]) -> str:
     made = directory / f"{source.stem}.o"
-    command = [compiler(), *LANGUAGE, *WARNINGS, *INCLUDES, *flags, "-c", str(source), "-o", str(made)]
+    command = [
+        compiler(),
+        *LANGUAGE,
+        *WARNINGS,
+        *INCLUDES,
+        *flags,
+        "-c",
+        str(source),
+        "-o",
+        str(made),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
@@ -92,7 +109,11 @@ def build(directory: Path, sanitizers: str) -> ModuleType:
         # The C library's functions that faults.c stands in front of; on LP64 systems the names
         # with 64 are what _FILE_OFFSET_BITS makes of the others.
         extra_link_args=sanitize
-        + [f"-Wl,--wrap={name}{suffix}" for name in ("pread", "pwrite", "lseek") for suffix in ("", "64")],
+        + [
+            f"-Wl,--wrap={name}{suffix}"
+            for name in ("pread", "pwrite", "lseek")
+            for suffix in ("", "64")
+        ],
     )
     path = ffi.compile(tmpdir=str(directory))
     spec = importlib.util.spec_from_file_location(MODULE, path)

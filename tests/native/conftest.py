@@ -70,7 +70,7 @@ class Native:
         """struct vf_source[] from bytes or (fd, size), and what has to stay alive for it."""
         table = self.ffi.new("struct vf_source[]", max(len(sources), 1))
         alive = []
-        for entry, source in zip(table, sources):
+        for entry, source in zip(table, sources, strict=False):
             if isinstance(source, bytes):
                 alive.append(self.ffi.from_buffer("uint8_t[]", source))
                 entry.memory, entry.size, entry.fd = alive[-1], len(source), -1
@@ -81,7 +81,7 @@ class Native:
     def rows(self, rows: Sequence[tuple[int, ...]]) -> Any:
         """struct vf_extent[] from (offset, length, kind[, file[, file_offset]])."""
         table = self.ffi.new("struct vf_extent[]", max(len(rows), 1))
-        for entry, row in zip(table, rows):
+        for entry, row in zip(table, rows, strict=False):
             offset, length, kind, file, file_offset = (*row, 0, 0)[:5]
             entry.offset, entry.length, entry.kind = offset, length, kind
             entry.file, entry.file_offset = file, file_offset

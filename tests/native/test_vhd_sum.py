@@ -8,7 +8,7 @@ FOOTER = bytes.fromhex(
     "000500035769326b00000000040000000000000004000000ffff10ff00000002"
     "ffffe5d4d2032b69601941a8867680aa9243c0c1"
 ).ljust(512, b"\0")
-FOOTER_CHECKSUM = 0xffffe5d4
+FOOTER_CHECKSUM = 0xFFFFE5D4
 
 
 def test_footer_made_by_qemu(native):

@@ -1,6 +1,6 @@
-/* One stream: the instruction takes three cycles, so eight bytes in three cycles, some 8 GB/s.
- * Three interleaved streams would be faster on long buffers, but what is summed here are metadata
- * of a few KiB, where joining the streams eats the gain. */
+/* One stream, so each instruction waits for the last. Three interleaved streams would be faster on
+ * long buffers, but what is summed here are metadata of a few KiB, where joining the streams eats
+ * the gain. */
 #include "internal.h"
 
 #if defined(__x86_64__) || defined(__i386__)

@@ -1,25 +1,5 @@
 #include "internal.h"
 
-struct cursor {
-    const uint8_t *bytes;
-    size_t length;
-    size_t granule;
-    vf_zero_kernel kernel;
-};
-
-/* Where the granules from `at` on stop being zero (or not zero). */
-static size_t end_of_sort(const struct cursor *cursor, size_t at, bool zeros)
-{
-    while (at < cursor->length) {
-        const size_t left = cursor->length - at;
-        const size_t size = left < cursor->granule ? left : cursor->granule;
-        if (cursor->kernel(cursor->bytes + at, size) != zeros)
-            break;
-        at += size;
-    }
-    return at;
-}
-
 int vf_find_runs(const uint8_t *bytes, size_t length, size_t granule, size_t from, bool zeros,
                  vf_zero_kernel kernel, struct vf_run *runs, size_t max_runs, size_t *ret_count,
                  size_t *ret_next)
@@ -28,18 +8,25 @@ int vf_find_runs(const uint8_t *bytes, size_t length, size_t granule, size_t fro
         || (from % granule != 0 && from != length))
         return VF_BAD_ARGUMENT;
 
-    const struct cursor cursor = {
-        .bytes = bytes,
-        .length = length,
-        .granule = granule,
-        .kernel = kernel,
-    };
-    size_t count = 0, at = from;
-    while (at < length && count < max_runs) {
-        const size_t start = end_of_sort(&cursor, at, !zeros);
-        at = end_of_sort(&cursor, start, zeros);
-        if (at > start)
-            runs[count++] = (struct vf_run){ .offset = start, .length = at - start };
+    size_t count = 0, at = from, size;
+    bool in_run = false;
+    for (; at < length; at += size) {
+        const size_t left = length - at;
+        size = left < granule ? left : granule;
+        if (kernel(bytes + at, size) == zeros) {
+            if (!in_run)
+                runs[count].offset = at;
+            in_run = true;
+        } else if (in_run) {
+            runs[count].length = at - runs[count].offset;
+            in_run = false;
+            if (++count == max_runs)
+                break;
+        }
+    }
+    if (in_run) {
+        runs[count].length = at - runs[count].offset;
+        count++;
     }
     *ret_count = count;
     *ret_next = at;
