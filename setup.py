@@ -20,7 +20,11 @@ extension = Extension(
     sources=["vhdfast/_native.pyx", *NATIVE],
     depends=HEADERS,
     include_dirs=["native/include", "native/src", numpy.get_include()],
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("_GNU_SOURCE", "1")],
+    define_macros=[
+        ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+        ("_GNU_SOURCE", "1"),
+        ("_FILE_OFFSET_BITS", "64"),  # else 32-bit systems cut offsets at 2 GiB in silence
+    ],
     extra_compile_args=[
         "-std=c11",
         "-O3",

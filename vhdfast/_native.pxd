@@ -80,5 +80,5 @@ cdef extern from "vhdfast.h" nogil:
                         vf_error *reterr)
     int vf_gather(const vf_source *source, const uint64_t *offsets, size_t count, size_t size,
                   uint8_t *buffer, vf_error *reterr)
-    int vf_file_extents(int fd, uint64_t offset, uint64_t end, uint16_t file, vf_extent *rows,
-                        size_t max_rows, size_t *ret_count, uint64_t *ret_end, vf_error *reterr)
+    int vf_split_holes(int fd, uint16_t file, const vf_extent *rows, size_t row_count,
+                       vf_extent *out, size_t max_rows, size_t *ret_count, vf_error *reterr)

@@ -1,8 +1,9 @@
-from collections.abc import Buffer, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Buffer
 
 from .extents import Rows
 from .files import Source
@@ -37,4 +38,4 @@ def read_segment(sources: SourceTable, rows: Rows, offset: int, buffer: Any) -> 
 def gather(
     source: Source, offsets: npt.NDArray[np.uint64], size: int
 ) -> npt.NDArray[np.uint8]: ...
-def file_extents(source: Source, offset: int, end: int, file: int, max_rows: int) -> Rows: ...
+def split_holes(source: Source, file: int, rows: Rows, max_rows: int) -> Rows: ...

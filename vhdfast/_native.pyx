@@ -32,12 +32,12 @@ def _refuse(status, name):
 
 cdef vf_zero_kernel _zero_kernel(name) except NULL:
     cdef vf_zero_kernel kernel = NULL
-    cdef bytes encoded = None if name is None else name.encode()
+    cdef bytes encoded
     cdef const char *wanted = NULL
-    cdef int status
-    if encoded is not None:
+    if name is not None:
+        encoded = name.encode()
         wanted = encoded
-    status = vf_zero_select(wanted, &kernel)
+    cdef int status = vf_zero_select(wanted, &kernel)
     if status != VF_OK:
         raise _refuse(status, name)
     return kernel
@@ -45,12 +45,12 @@ cdef vf_zero_kernel _zero_kernel(name) except NULL:
 
 cdef vf_crc32c_kernel _crc32c_kernel(name) except NULL:
     cdef vf_crc32c_kernel kernel = NULL
-    cdef bytes encoded = None if name is None else name.encode()
+    cdef bytes encoded
     cdef const char *wanted = NULL
-    cdef int status
-    if encoded is not None:
+    if name is not None:
+        encoded = name.encode()
         wanted = encoded
-    status = vf_crc32c_select(wanted, &kernel)
+    cdef int status = vf_crc32c_select(wanted, &kernel)
     if status != VF_OK:
         raise _refuse(status, name)
     return kernel
@@ -255,7 +255,9 @@ def copy_segment(SourceTable sources not None, const vf_extent[::1] rows not Non
     cdef int status
     cdef size_t count = rows.shape[0]
     copied.read = copied.written = copied.zeros = 0
-    if count and scratch.shape[0]:
+    if scratch.shape[0] == 0:
+        raise _errors.InternalError("copying needs a scratch buffer")
+    if count:
         with nogil:
             status = vf_copy_segment(sources.table, sources.count, &rows[0], count, &sink.sink,
                                      &scratch[0], scratch.shape[0], chosen, &copied, &error)
@@ -299,21 +301,24 @@ cdef _gather(SourceTable table, const uint64_t[::1] offsets, size_t size):
     return out
 
 
-def file_extents(source, uint64_t offset, uint64_t end, uint16_t file, size_t max_rows):
-    """DATA and ZERO rows of [offset, end) of a source that has a descriptor; a prefix of it."""
+def split_holes(source, uint16_t file, const vf_extent[::1] rows not None, size_t max_rows):
+    """The rows with what lies in holes of `source`, which they call `file`, made ZERO.
+
+    A prefix of what the rows cover, of at most max_rows rows. Raises ReadError.
+    """
     cdef vf_error error
-    cdef size_t count = 0
-    cdef uint64_t reached = offset
+    cdef size_t count = 0, given = rows.shape[0]
     cdef int status, fd = source.fileno()
-    rows = np.zeros(max_rows, dtype=EXTENT)
-    cdef vf_extent[::1] view = rows
+    out = np.zeros(max_rows, dtype=EXTENT)
+    cdef vf_extent[::1] view = out
+    if not given or not max_rows:
+        return out[:0]
     with nogil:
-        status = vf_file_extents(fd, offset, end, file, &view[0], max_rows, &count, &reached,
-                                 &error)
+        status = vf_split_holes(fd, file, &rows[0], given, &view[0], max_rows, &count, &error)
     if status != VF_OK:
         error.file = 0
         _raise(&error, SourceTable([source]), None)
-    return rows[:count]
+    return out[:count]
 
 
 cdef _layout():

@@ -272,7 +272,8 @@ def _free_space(directory: str) -> int | None:
         status = os.statvfs(directory)
     except OSError:
         return None
-    return status.f_bavail * status.f_frsize
+    # File systems that count nothing (proc, some network ones) say nothing of their room.
+    return status.f_bavail * status.f_frsize if status.f_blocks else None
 
 
 def _check_space(plan: ConvertPlan) -> None:

@@ -61,7 +61,7 @@ def partition_table(read_at: ReadAt, sector_size: int) -> str | None:
 
 
 def describe(read_at: ReadAt) -> str | None:
-    """What a disk holds ("a GPT partition table", "an XFS file system"), None if it shows nothing."""
+    """What a disk holds ("a GPT partition table", "XFS signature"), None if it shows nothing."""
     for sector_size in (512, 4096):
         if read_at(sector_size, 8) == b"EFI PART":
             return f"a GPT partition table ({sector_size}-byte sectors)"

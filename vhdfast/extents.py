@@ -201,7 +201,7 @@ class ExtentMap:
         formats refuse bad images with errors of their own.
         """
         if rows.dtype != EXTENT or rows.ndim != 1 or not len(rows):
-            raise InternalError(f"a map needs at least one EXTENT row, got {rows.dtype} {rows.shape}")
+            raise InternalError(f"a map needs EXTENT rows, got {rows.dtype} {rows.shape}")
         starts, lengths = rows["offset"], rows["length"]
         if int(starts[0]) != offset:
             raise InternalError(f"the map begins at {int(starts[0])}, asked for {offset}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import _native
 from .errors import UsageError
-from .extents import MAX_ROWS, ExtentMap, Kind
+from .extents import MAX_ROWS, ExtentMap
 from .files import SourceFile
 from .formats import ImageFormat, ImageInfo, Notice, OpenOptions, open_format
 from .units import MIB

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, concatenate
+from .extents import ExtentMap, Kind, Rows, clip, concatenate
 from .image import Image
 from .units import MIB, round_down, round_up
 
@@ -63,7 +63,7 @@ def segments(image: Image, known: ExtentMap | None = None) -> Iterator[Segment]:
 
     known: the map of the whole disk where the caller has it already.
     """
-    windows: Iterable[ExtentMap] = [known] if known is not None else image.windows(0, None, MAX_ROWS)
+    windows: Iterable[ExtentMap] = image.windows() if known is None else [known]
     start = 0
     kept: list[Rows] = []  # rows after the last cut, waiting for the next window
     for window in windows:

@@ -16,7 +16,7 @@ GIB = 1 << 30
 # File systems and this code's 64-bit fields end here.
 MAX_OFFSET = (1 << 63) - 1
 
-_UNITS = {"": 1, "B": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1 << 40, "P": 1 << 50}
+_UNITS: dict[str, int] = {"": 1, "B": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1 << 40, "P": 1 << 50}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:I?B)?", re.IGNORECASE)
 
 
@@ -40,7 +40,8 @@ def parse_size(text: str) -> int:
         raise UsageError(f"{text!r} is not a size", hint="write it like 512, 64K, 2M or 1.5GiB")
     number, unit = match.group(1), _UNITS[match.group(2).upper()]
     whole, _, fraction = number.partition(".")
-    numerator, denominator = int(whole + fraction) * unit, 10 ** len(fraction)
+    numerator: int = int(whole + fraction) * unit
+    denominator: int = 10 ** len(fraction)
     if numerator % denominator:
         raise UsageError(f"{text!r} is not a whole number of bytes")
     value = numerator // denominator

@@ -90,8 +90,9 @@ int vf_crc32c_select(const char *name, vf_crc32c_kernel *ret_kernel);
 const char *vf_crc32c_name(size_t index);
 
 /* Runs of granules that are zero (or, with zeros = false, that are not), at most max_runs of
- * them, beginning at `from`. *ret_next is where to go on, `length` when all is seen. The last
- * granule may be short. */
+ * them, beginning at `from`: a multiple of granule, or length. Neighbours are one run. *ret_next
+ * is where to go on: the end of the last run where runs is full, else `length`. The last granule
+ * may be short. VF_BAD_ARGUMENT where granule or max_runs is 0. */
 int vf_find_runs(const uint8_t *bytes, size_t length, size_t granule, size_t from, bool zeros,
                  vf_zero_kernel kernel, struct vf_run *runs, size_t max_runs, size_t *ret_count,
                  size_t *ret_next);
@@ -117,13 +118,15 @@ int vf_read_segment(const struct vf_source *sources, size_t source_count,
                     const struct vf_extent *rows, size_t row_count, uint64_t offset,
                     uint8_t *buffer, size_t length, struct vf_error *reterr);
 
-/* Read `size` bytes at each of the offsets into one buffer of count * size bytes. */
+/* Read `size` bytes at each of the offsets into one buffer of count * size bytes. VF_READ_SHORT
+ * where one of them would pass source->size. */
 int vf_gather(const struct vf_source *source, const uint64_t *offsets, size_t count, size_t size,
               uint8_t *buffer, struct vf_error *reterr);
 
-/* What of [offset, end) of a file is data and what are holes, as DATA and ZERO rows whose
- * offset and file_offset are the file's. At most max_rows (> 0); *ret_end is where to go on.
- * A system without SEEK_HOLE answers one DATA row. */
-int vf_file_extents(int fd, uint64_t offset, uint64_t end, uint16_t file, struct vf_extent *rows,
-                    size_t max_rows, size_t *ret_count, uint64_t *ret_end,
-                    struct vf_error *reterr);
+/* The same rows with the DATA rows of source `file` split at the holes of its descriptor: what
+ * lies in a hole becomes ZERO. At most max_rows (> 0) of them, a prefix of what `rows` cover. A
+ * file or system that knows no holes answers the rows as they are. VF_READ_SHORT where the file
+ * ends before a row does and a hole would hide it. */
+int vf_split_holes(int fd, uint16_t file, const struct vf_extent *rows, size_t row_count,
+                   struct vf_extent *out, size_t max_rows, size_t *ret_count,
+                   struct vf_error *reterr);

@@ -1,79 +1,109 @@
-/* Where a file has data and where it has holes, asked of its file system. */
+/* Where the file system has holes in a source, asked for the ranges that rows read. */
 #include "internal.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-static void add_row(struct vf_extent *rows, size_t *count, uint64_t start, uint64_t end,
-                    uint16_t file, enum vf_kind kind)
-{
-    rows[(*count)++] = (struct vf_extent){
-        .offset = start,
-        .length = end - start,
-        .file_offset = kind == VF_DATA ? start : 0,
-        .file = kind == VF_DATA ? file : 0,
-        .kind = (uint8_t)kind,
-    };
-}
+/* What is known of the file so far: [start, end) is all data, or all hole. Rows mostly follow each
+ * other in the file too, so one answer of the file system serves many of them. */
+struct known {
+    uint64_t start;
+    uint64_t end;
+    bool data;
+};
 
 #if defined(SEEK_DATA) && defined(SEEK_HOLE)
 
-/* The next byte of this kind at or after `offset`, `end` where there is none before it. */
-static int seek(int fd, uint64_t offset, uint64_t end, int whence, uint64_t *ret_at,
-                struct vf_error *reterr)
+static off_t seek(int fd, uint64_t offset, int whence)
 {
     off_t at;
     do {
         at = lseek(fd, (off_t)offset, whence);
     } while (at < 0 && errno == EINTR);
-    if (at < 0 && errno != ENXIO)
-        return vf_fail(reterr, VF_SEEK_FAILED, errno, 0, -1, offset, end - offset);
-    *ret_at = at < 0 || (uint64_t)at > end ? end : (uint64_t)at;
-    return VF_OK;
+    return at;
 }
 
-int vf_file_extents(int fd, uint64_t offset, uint64_t end, uint16_t file, struct vf_extent *rows,
-                    size_t max_rows, size_t *ret_count, uint64_t *ret_end,
-                    struct vf_error *reterr)
+/* Make *known say what lies at `offset`. */
+static int look(int fd, uint64_t offset, struct known *known, struct vf_error *reterr)
 {
-    size_t count = 0;
-    while (offset < end && count < max_rows) {
-        uint64_t data = offset, hole = offset;
-        int status = seek(fd, offset, end, SEEK_DATA, &data, reterr);
-        if (status != VF_OK)
-            return status;
-        if (data > offset) {
-            add_row(rows, &count, offset, data, file, VF_ZERO);
-            offset = data;
-            continue;
-        }
-        status = seek(fd, offset, end, SEEK_HOLE, &hole, reterr);
-        if (status != VF_OK)
-            return status;
-        /* Someone punched a hole between the two questions: ask again, but get on. */
-        if (hole == offset)
-            hole = end - offset > VF_GRANULE ? offset + VF_GRANULE : end;
-        add_row(rows, &count, offset, hole, file, VF_DATA);
-        offset = hole;
+    const off_t data = seek(fd, offset, SEEK_DATA);
+    if (data < 0 && (errno == EINVAL || errno == EOPNOTSUPP)) {
+        /* Block devices and some file systems know no holes and say so in one of these ways. */
+        *known = (struct known){ .start = offset, .end = UINT64_MAX, .data = true };
+        return VF_OK;
     }
-    *ret_count = count;
-    *ret_end = offset;
+    if (data < 0 && errno == ENXIO) {
+        /* Either a hole up to the end of the file, or the file was cut since its size was taken.
+         * The second must not pass for zeros. */
+        const off_t size = seek(fd, 0, SEEK_END);
+        if (size >= 0 && (uint64_t)size <= offset)
+            return vf_fail(reterr, VF_READ_SHORT, 0, 0, -1, (uint64_t)size,
+                           offset - (uint64_t)size + 1);
+        if (size >= 0) {
+            *known = (struct known){ .start = offset, .end = (uint64_t)size, .data = false };
+            return VF_OK;
+        }
+    }
+    if (data < 0)
+        return vf_fail(reterr, VF_SEEK_FAILED, errno, 0, -1, offset, 0);
+    if ((uint64_t)data > offset) {
+        *known = (struct known){ .start = offset, .end = (uint64_t)data, .data = false };
+        return VF_OK;
+    }
+    const off_t hole = seek(fd, offset, SEEK_HOLE);
+    if (hole < 0 && errno != ENXIO)
+        return vf_fail(reterr, VF_SEEK_FAILED, errno, 0, -1, offset, 0);
+    /* Someone punched a hole or cut the file between the two questions, or a file system answers
+     * with what lies before the question: take a granule for data, which reading will judge, and
+     * get on. A row without length would never end. */
+    const uint64_t end = hole > 0 && (uint64_t)hole > offset ? (uint64_t)hole : offset + VF_GRANULE;
+    *known = (struct known){ .start = offset, .end = end, .data = true };
     return VF_OK;
 }
 
 #else
 
-int vf_file_extents(int fd, uint64_t offset, uint64_t end, uint16_t file, struct vf_extent *rows,
-                    size_t max_rows, size_t *ret_count, uint64_t *ret_end,
-                    struct vf_error *reterr)
+static int look(int fd, uint64_t offset, struct known *known, struct vf_error *reterr)
 {
     (void)fd;
-    (void)max_rows;
     (void)reterr;
-    *ret_count = 0;
-    add_row(rows, ret_count, offset, end, file, VF_DATA);
-    *ret_end = end;
+    *known = (struct known){ .start = offset, .end = UINT64_MAX, .data = true };
     return VF_OK;
 }
 
 #endif
+
+int vf_split_holes(int fd, uint16_t file, const struct vf_extent *rows, size_t row_count,
+                   struct vf_extent *out, size_t max_rows, size_t *ret_count,
+                   struct vf_error *reterr)
+{
+    struct known known = { 0 };
+    size_t count = 0;
+    for (size_t i = 0; i < row_count; i++) {
+        struct vf_extent rest = rows[i];
+        while (rest.length > 0 && count < max_rows) {
+            struct vf_extent part = rest;
+            if (rest.kind == VF_DATA && rest.file == file) {
+                if (rest.file_offset < known.start || rest.file_offset >= known.end) {
+                    const int status = look(fd, rest.file_offset, &known, reterr);
+                    if (status != VF_OK)
+                        return status;
+                }
+                const uint64_t left = known.end - rest.file_offset;
+                if (left < part.length)
+                    part.length = left;
+                if (!known.data) {
+                    part.kind = VF_ZERO;
+                    part.file = 0;
+                    part.file_offset = 0;
+                }
+            }
+            out[count++] = part;
+            rest.offset += part.length;
+            rest.file_offset += part.length;
+            rest.length -= part.length;
+        }
+    }
+    *ret_count = count;
+    return VF_OK;
+}

@@ -2,7 +2,11 @@
 #ifndef VF_INTERNAL_H
 #define VF_INTERNAL_H
 
+#include <sys/types.h>
+
 #include "vhdfast.h"
+
+_Static_assert(sizeof(off_t) == 8, "build with _FILE_OFFSET_BITS=64");
 
 /* Return a status after filling *reterr. */
 int vf_fail(struct vf_error *reterr, enum vf_status status, int os_errno, int32_t file,
@@ -32,6 +36,19 @@ enum vf_cpu_feature {
     VF_CPU_ARM_CRC = 32
 };
 uint32_t vf_cpu_features(void);
+
+/* A kernel of any type, cast back to its own before it is called. */
+typedef void (*vf_any_kernel)(void);
+
+struct vf_kernel {
+    const char *name;
+    uint32_t needs;       /* of enum vf_cpu_feature */
+    vf_any_kernel kernel; /* NULL where it is another architecture's */
+};
+
+/* The kernel of this name, or the first that this CPU runs for NULL. VF_OK or VF_KERNEL_*. */
+int vf_kernel_select(const struct vf_kernel *known, size_t count, const char *name,
+                     vf_any_kernel *ret_kernel);
 
 bool vf_zero_scalar(const uint8_t *bytes, size_t length);
 uint32_t vf_crc32c_scalar(uint32_t crc, const uint8_t *bytes, size_t length);

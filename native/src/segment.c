@@ -25,6 +25,11 @@ struct copy {
     struct stretch stretch;
 };
 
+static size_t round_up(size_t length)
+{
+    return (length + VF_GRANULE - 1) & ~(VF_GRANULE - 1);
+}
+
 /* Write what is not zero of the open stretch and close it. */
 static int flush(struct copy *copy)
 {
@@ -34,7 +39,7 @@ static int flush(struct copy *copy)
     if (filled == 0)
         return VF_OK;
 
-    size_t padded = (filled + VF_GRANULE - 1) & ~(VF_GRANULE - 1);
+    size_t padded = round_up(filled);
     if (padded > copy->sink->size - stretch->offset)
         padded = (size_t)(copy->sink->size - stretch->offset);
     memset(copy->scratch + filled, 0, padded - filled);
@@ -65,18 +70,19 @@ static int flush(struct copy *copy)
 /* Bring a DATA row into stretches, as many as it fills. */
 static int take(struct copy *copy, const struct vf_extent *row)
 {
-    const uint64_t mask = VF_GRANULE - 1;
     uint64_t offset = row->offset, file_offset = row->file_offset, left = row->length;
     while (left > 0) {
         struct stretch *stretch = &copy->stretch;
-        const uint64_t filled_to = stretch->offset + stretch->filled;
-        const bool joins = stretch->filled > 0 && (offset & ~mask) <= filled_to
-                           && offset - stretch->offset < copy->scratch_size;
+        /* Up to the end of the last granule in use, not of its last byte: a row that begins in the
+         * granule after it belongs to the same write. */
+        const uint64_t distance = offset - stretch->offset;
+        const bool joins = stretch->filled > 0 && distance < copy->scratch_size
+                           && distance / VF_GRANULE <= round_up(stretch->filled) / VF_GRANULE;
         if (!joins) {
             const int status = flush(copy);
             if (status != VF_OK)
                 return status;
-            stretch->offset = offset & ~mask;
+            stretch->offset = offset & ~(uint64_t)(VF_GRANULE - 1);
         }
         const size_t at = (size_t)(offset - stretch->offset);
         memset(copy->scratch + stretch->filled, 0, at - stretch->filled);
@@ -135,6 +141,10 @@ int vf_read_segment(const struct vf_source *sources, size_t source_count,
         vf_check_rows(sources, source_count, rows, row_count, UINT64_MAX, reterr);
     if (status != VF_OK)
         return status;
+
+    /* An empty buffer may be NULL, which memset may not be given even for no bytes. */
+    if (length == 0)
+        return VF_OK;
 
     size_t filled = 0;
     for (size_t i = 0; i < row_count; i++) {

@@ -13,8 +13,10 @@ int vf_source_read(const struct vf_source *sources, size_t file, uint64_t offset
 {
     const struct vf_source *source = &sources[file];
     if (source->memory != NULL) {
-        if (offset > source->size || length > source->size - offset)
-            return vf_fail(reterr, VF_READ_SHORT, 0, (int32_t)file, -1, source->size, length);
+        const uint64_t there = offset < source->size ? source->size - offset : 0;
+        if (length > there)
+            return vf_fail(reterr, VF_READ_SHORT, 0, (int32_t)file, -1, offset + there,
+                           length - there);
         memcpy(buffer, source->memory + offset, length);
         return VF_OK;
     }
@@ -39,6 +41,11 @@ int vf_gather(const struct vf_source *source, const uint64_t *offsets, size_t co
               uint8_t *buffer, struct vf_error *reterr)
 {
     for (size_t i = 0; i < count; i++) {
+        /* Offsets come from tables of hostile files; pread would call one beyond 2^63 an invalid
+         * argument, as if the machine were at fault. */
+        const uint64_t there = offsets[i] < source->size ? source->size - offsets[i] : 0;
+        if (size > there)
+            return vf_fail(reterr, VF_READ_SHORT, 0, 0, -1, offsets[i] + there, size - there);
         const int status = vf_source_read(source, 0, offsets[i], buffer + i * size, size, reterr);
         if (status != VF_OK)
             return status;

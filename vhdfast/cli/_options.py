@@ -17,13 +17,10 @@ __all__ = ["Parser", "build_parser", "expand_optional_values", "verbs"]
 class Parser(argparse.ArgumentParser):
     """Raises UsageError instead of exiting."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(
-            *args,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            **kwargs,
-        )
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs["allow_abbrev"] = False
+        kwargs["formatter_class"] = argparse.RawDescriptionHelpFormatter
+        super().__init__(**kwargs)
         self.optional_values: dict[str, str] = {}
 
     def error(self, message: str) -> NoReturn:
@@ -61,7 +58,7 @@ def build_parser(verb: str) -> Parser:
     )
     module.add_arguments(parser)
     shared = parser.add_argument_group("common options")
-    shared.add_argument("--json", action="store_true", help="print the result as JSON (docs/json.md)")
+    shared.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
     shared.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     shared.add_argument(
         "-v", "--verbose", action="store_true", help="print more, and tracebacks of defects"

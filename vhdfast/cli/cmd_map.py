@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+from typing import TYPE_CHECKING
 
 from ..units import format_size
 from ._options import Parser, add_source_options, size
 from ._output import Console
+
+if TYPE_CHECKING:
+    from ..extents import Extent
 
 HELP = "where data and zeros lie in the virtual disk, and where the data is stored"
 EXAMPLES = (
@@ -29,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ..extents import Kind
     from ..image import open_image
 
-    totals = {kind: 0 for kind in Kind}
+    totals = dict.fromkeys(Kind, 0)
     with open_image(
         args.image, args.from_format, chs_size=args.chs_size, ask_holes=args.ask_holes
     ) as image:
@@ -68,19 +73,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _continues(one, other) -> bool:  # type: ignore[no-untyped-def]
+def _continues(one: Extent, other: Extent) -> bool:
     if one.kind != other.kind or one.file != other.file:
         return False
     return one.file_offset is None or one.file_offset + one.length == other.file_offset
 
 
-def _joined(one, other):  # type: ignore[no-untyped-def]
-    from ..extents import Extent
-
-    return Extent(one.offset, one.length + other.length, one.kind, one.file, one.file_offset)
+def _joined(one: Extent, other: Extent) -> Extent:
+    return dataclasses.replace(one, length=one.length + other.length)
 
 
-def _print(extent, is_json: bool, console: Console, separator: str) -> str:  # type: ignore[no-untyped-def]
+def _print(extent: Extent, is_json: bool, console: Console, separator: str) -> str:
     kind = extent.kind.name.lower()
     if is_json:
         row = {

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from .. import __version__
 from ..errors import InternalError, UsageError, VhdfastError, WriteError
@@ -102,7 +103,7 @@ def _dispatch(words: list[str]) -> int:
         console.close()
 
 
-def _parse(parser: Parser, words: list[str]):  # type: ignore[no-untyped-def]
+def _parse(parser: Parser, words: list[str]) -> Any:
     """The namespace, or None where help was asked for and printed."""
     try:
         return parser.parse_intermixed_args(expand_optional_values(parser, words))
@@ -128,7 +129,7 @@ def _print_error(error: VhdfastError, is_json: bool) -> None:
 def _signals() -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP all raise Interrupted, so that everything is cleaned up."""
 
-    kept = {}
+    kept: dict[int, Any] = {}
 
     def stop(number: int, frame: FrameType | None) -> None:
         # Cleaning up takes no longer than a segment; a second Ctrl-C must not cut it short.
@@ -144,5 +145,5 @@ def _signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+        for listened, handler in kept.items():
+            signal.signal(listened, handler)

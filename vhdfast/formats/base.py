@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from .._native import split_holes
 from ..errors import UsageError
 from ..extents import MAX_ROWS, ExtentMap, Rows
 from ..files import Source, SourceFile
@@ -39,7 +40,7 @@ class OpenOptions:
     """How to read an image; what a format has no use for it ignores."""
 
     chs_size: bool = False  # VHD: take the virtual size from the geometry, as old readers do
-    ask_holes: bool = True  # raw: ask the file system where the holes are
+    ask_holes: bool = True  # what lies in holes of the source file is zero without reading it
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,8 @@ class ImageFormat(ABC):
                 f"{self.virtual_size} bytes"
             )
         rows = self.rows(offset, length, max_rows)
+        if self.options.ask_holes and not self.source.is_device:
+            rows = split_holes(self.source, 0, rows, max_rows)
         sizes = [source.size for source in self.sources]
         return ExtentMap.checked(offset, length, rows, sizes, max_rows)
 

@@ -1,4 +1,4 @@
-"""Raw: the file is the disk. Holes are what the file system says they are."""
+"""Raw: the file is the disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from .. import _native, contents
+from .. import contents
 from ..errors import InvalidImageError
 from ..extents import Kind, Rows, make_rows
 from ..files import SourceFile
@@ -72,6 +72,4 @@ class RawImage(ImageFormat):
         )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
-        if self.source.is_device or not self.options.ask_holes:
-            return make_rows(np.array([offset]), length, Kind.DATA, offset)
-        return _native.file_extents(self.source, offset, offset + length, 0, max_rows)
+        return make_rows(np.array([offset]), length, Kind.DATA, offset)

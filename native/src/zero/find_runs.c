@@ -1,33 +1,34 @@
-/* A buffer as runs of granules that are zero, or that are not. */
 #include "internal.h"
 
 int vf_find_runs(const uint8_t *bytes, size_t length, size_t granule, size_t from, bool zeros,
                  vf_zero_kernel kernel, struct vf_run *runs, size_t max_runs, size_t *ret_count,
                  size_t *ret_next)
 {
-    if (granule == 0 || max_runs == 0 || from > length)
+    if (granule == 0 || max_runs == 0 || kernel == NULL || from > length
+        || (from % granule != 0 && from != length))
         return VF_BAD_ARGUMENT;
-    size_t count = 0, start = from;
-    bool open = false;
-    for (size_t at = from; at < length;) {
-        const size_t size = length - at < granule ? length - at : granule;
-        const bool wanted = kernel(bytes + at, size) == zeros;
-        if (wanted && !open) {
-            if (count == max_runs) {
-                *ret_count = count;
-                *ret_next = at;
-                return VF_OK;
-            }
-            start = at;
-        } else if (!wanted && open) {
-            runs[count++] = (struct vf_run){.offset = start, .length = at - start};
+
+    size_t count = 0, at = from, size;
+    bool in_run = false;
+    for (; at < length; at += size) {
+        const size_t left = length - at;
+        size = left < granule ? left : granule;
+        if (kernel(bytes + at, size) == zeros) {
+            if (!in_run)
+                runs[count].offset = at;
+            in_run = true;
+        } else if (in_run) {
+            runs[count].length = at - runs[count].offset;
+            in_run = false;
+            if (++count == max_runs)
+                break;
         }
-        open = wanted;
-        at += size;
     }
-    if (open)
-        runs[count++] = (struct vf_run){.offset = start, .length = length - start};
+    if (in_run) {
+        runs[count].length = at - runs[count].offset;
+        count++;
+    }
     *ret_count = count;
-    *ret_next = length;
+    *ret_next = at;
     return VF_OK;
 }

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._native import file_extents
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, cut_at_file_end, make_rows
 from ...files import SourceFile
@@ -306,7 +305,7 @@ class VhdImage(ImageFormat):
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         if self.table is None:
-            return self._fixed_rows(offset, length, max_rows)
+            return make_rows(np.array([offset]), length, Kind.DATA, offset)
         rows = self.table.rows(offset, length, max_rows)
         rows, lost = cut_at_file_end(rows, 0, self.limit)
         if lost:
@@ -321,11 +320,6 @@ class VhdImage(ImageFormat):
                 "blocks are stored of which no sector is marked as written; they read as zeros",
             )
         return rows
-
-    def _fixed_rows(self, offset: int, length: int, max_rows: int) -> Rows:
-        if not self.options.ask_holes:
-            return make_rows(np.array([offset]), length, Kind.DATA, offset)
-        return file_extents(self.source, offset, offset + length, 0, max_rows)
 
 
 def _find_stray(tail: bytes, size: int) -> int | None:

@@ -22,6 +22,7 @@ FOOTER_LENGTH = 512
 OLD_FOOTER_LENGTH = 511
 EPOCH = 946684800  # 2000-01-01 00:00:00 UTC, where VHD time begins, in Unix seconds
 NO_OFFSET = 0xFFFFFFFFFFFFFFFF
+NIL_UUID = uuid.UUID(int=0)
 LARGEST_GEOMETRY = (65535, 16, 255)
 
 _LAYOUT = struct.Struct(">8sIIQI4sI4sQQHBBII16sB427s")
@@ -64,7 +65,7 @@ class Footer:
     creator_host: bytes = b"Wi2k"
     original_size: int = 0
     geometry: tuple[int, int, int] = LARGEST_GEOMETRY
-    unique_id: uuid.UUID = uuid.UUID(int=0)
+    unique_id: uuid.UUID = NIL_UUID
     saved_state: int = 0
     stored_checksum: int = 0
     checksum: int = 0  # what the stored one should be
