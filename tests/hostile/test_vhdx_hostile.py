@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tests.support.build_vhdx import (
     BAT,
     BAT_REGION,
@@ -38,7 +39,6 @@ from tests.support.build_vhdx import (
     standard_items,
     write_vhdx,
 )
-
 from vhdfast import open_image
 from vhdfast.errors import (
     CorruptImageError,

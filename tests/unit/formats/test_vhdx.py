@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import uuid
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import vhdfast
 from tests.support.build_vhdx import (
     BAT,
     HEADERS,
@@ -28,8 +30,11 @@ from tests.support.build_vhdx import (
     seal,
     write_vhdx,
 )
-from vhdfast import Image, Kind, open_image
+from vhdfast import Image, Kind
 from vhdfast.errors import UnknownFormatError
+
+# What the image's own tables say: the builders leave holes in the files that hold the blocks.
+open_image = functools.partial(vhdfast.open_image, ask_holes=False)
 
 GIB = 1 << 30
 PAYLOAD = 4 * MIB  # where the first block lies when the BAT takes 1 MiB
