@@ -808,7 +808,7 @@ def test_a_field_at_its_extremes_is_refused_or_harmless(disk: Disk, field: objec
 @pytest.mark.parametrize(
     "size",
     [
-        *[place + more for place in (MIB, LOG + MIB, METADATA, BAT, PAYLOAD) for more in (-1, 0, 1)],
+        *[at + more for at in (MIB, LOG + MIB, METADATA, BAT, PAYLOAD) for more in (-1, 0, 1)],
         METADATA + 65536, METADATA + 65540, BAT + 8, PAYLOAD + 512, PAYLOAD + 4095,
         PAYLOAD + MIB - 1,
     ],

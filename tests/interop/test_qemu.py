@@ -80,7 +80,9 @@ def test_qemu_sees_the_exact_size_of_the_footer(
     assert '"virtual-size": 75497472' in qemu_img("info", "-f", "vpc", "--output=json", target)
 
 
-def test_no_data_is_mapped_where_qemu_sees_none(islands: Path, tmp_path: Path, qemu_img: Qemu) -> None:
+def test_no_data_is_mapped_where_qemu_sees_none(
+    islands: Path, tmp_path: Path, qemu_img: Qemu
+) -> None:
     import json
 
     image = tmp_path / "image.vhd"
