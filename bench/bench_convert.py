@@ -240,11 +240,13 @@ def table(name: str, rows: dict[str, dict[str, float]]) -> str:
 
 def machine() -> dict[str, object]:
     """What the numbers depend on; no host name."""
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    meminfo = Path("/proc/meminfo").read_text().splitlines()
     model = next(
-        (line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if "model name" in line),
+        (line.split(":", 1)[1].strip() for line in cpuinfo if "model name" in line),
         platform.machine(),
     )
-    memory = next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal"))
+    memory = next(line.split()[1] for line in meminfo if line.startswith("MemTotal"))
     return {
         "cpu": model,
         "cpus": len(os.sched_getaffinity(0)),
