@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """vhdfast against qemu-img on large images: wall time, CPU time and peak memory.
 
-    python bench/bench_convert.py [--pairs N] [--case NAME ...] [--folder DIR] [--record]
+    python bench/bench_convert.py [--pairs N] [--case NAME ...] [--engine NAME ...] [--folder DIR]
+                                  [--record]
 
 A round runs every engine once on the same image; ratios are formed within rounds, so that a
 machine that slows down over time does not favour one side. bench/README.md tells how to read the
@@ -158,8 +159,8 @@ def digest(path: Path) -> str:
     return state.hexdigest()
 
 
-def verify_against_source(case: Case, source: Path, target: Path) -> None:
-    """By qemu-img compare; an empty disk's target must simply hold nothing."""
+def verify_against_source(case: Case, folder: Path, target: Path) -> None:
+    """By qemu-img compare with the recipe's raw disk; an empty disk's target must hold nothing."""
     if case.empty:
         fd = os.open(target, os.O_RDONLY)
         try:
@@ -170,21 +171,21 @@ def verify_against_source(case: Case, source: Path, target: Path) -> None:
         if size != case.empty or stored < size - MIB:
             raise SystemExit(f"{case.name}: the target is not an empty disk of {case.empty} bytes")
         return
-    command = ["qemu-img", "compare", "-q", "-f", QEMU_FORMATS[case.kind], "-F", "vpc"]
-    if subprocess.run([*command, source, target], check=False).returncode:
+    raw = folder / f"{case.recipe[0]}.raw"
+    command = ["qemu-img", "compare", "-q", "-f", "raw", "-F", "vpc", raw, target]
+    if subprocess.run(command, check=False).returncode:
         raise SystemExit(f"{case.name}: qemu-img compare says that the target differs")
 
 
-def measure(case: Case, rounds: int, folder: Path) -> tuple[list[Sample], str]:
+def measure(case: Case, rounds: int, folder: Path, engines: list[Engine]) -> tuple[list[Sample], str]:
     """(all samples, the digest that all engines' targets have)."""
     source = make_image(case, folder)
     target = folder / "bench-target.vhd"
-    engines = [engine for engine in ENGINES if engine.name in ("vhdfast", *case.qemus)]
     samples: list[Sample] = []
     digests: dict[str, str] = {}
     try:
         run_once(ENGINES[0], case, source, target, -1)  # brings the source into the page cache
-        verify_against_source(case, source, target)
+        verify_against_source(case, folder, target)
         for number in range(rounds):
             shift = number % len(engines)
             for engine in engines[shift:] + engines[:shift]:
@@ -240,11 +241,13 @@ def table(name: str, rows: dict[str, dict[str, float]]) -> str:
 
 def machine() -> dict[str, object]:
     """What the numbers depend on; no host name."""
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    meminfo = Path("/proc/meminfo").read_text().splitlines()
     model = next(
-        (line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if "model name" in line),
+        (line.split(":", 1)[1].strip() for line in cpuinfo if "model name" in line),
         platform.machine(),
     )
-    memory = next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal"))
+    memory = next(line.split()[1] for line in meminfo if line.startswith("MemTotal"))
     return {
         "cpu": model,
         "cpus": len(os.sched_getaffinity(0)),
@@ -272,6 +275,7 @@ def file_system(folder: Path) -> str:
 
 
 def record(case: Case, samples: list[Sample], answer: str, folder: Path) -> Path:
+    ran = {sample.engine for sample in samples}
     host = machine()
     words = "".join(c if c.isalnum() else " " for c in str(host["cpu"]).lower()).split()
     name = "-".join([*words, f"{host['cpus']}cpu"])
@@ -282,11 +286,7 @@ def record(case: Case, samples: list[Sample], answer: str, folder: Path) -> Path
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "machine": {**host, "file_system": file_system(folder)},
         "versions": versions(),
-        "engines": {
-            engine.name: engine.command
-            for engine in ENGINES
-            if engine.name in ("vhdfast", *case.qemus)
-        },
+        "engines": {engine.name: engine.command for engine in ENGINES if engine.name in ran},
         "digest": answer,
         "summary": summary(samples),
         "samples": [asdict(sample) for sample in samples],
@@ -301,6 +301,9 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=5, metavar="N", help="rounds (default: 5)")
     parser.add_argument("--case", nargs="+", choices=names, default=names, metavar="NAME",
                         help=f"which of: {', '.join(names)} (default: all)")  # fmt: skip
+    others = [engine.name for engine in ENGINES[1:]]
+    parser.add_argument("--engine", nargs="*", choices=others, default=others, metavar="NAME",
+                        help=f"beside vhdfast, which of: {', '.join(others)} (default: all)")  # fmt: skip
     parser.add_argument("--folder", type=Path, default=HERE / ".images", metavar="DIR",
                         help="where images are kept and targets written")  # fmt: skip
     parser.add_argument("--record", action="store_true", help="write bench/record/<machine>/")
@@ -309,7 +312,9 @@ def main() -> int:
         parser.error("--pairs must be at least 1")
     for case in CASES:
         if case.name in args.case:
-            samples, answer = measure(case, args.pairs, args.folder)
+            wanted = {"vhdfast"} | (set(case.qemus) & set(args.engine))
+            engines = [engine for engine in ENGINES if engine.name in wanted]
+            samples, answer = measure(case, args.pairs, args.folder, engines)
             print(table(case.name, summary(samples)), flush=True)
             if args.record:
                 path = record(case, samples, answer, args.folder)

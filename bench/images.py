@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+KIB = 1 << 10
 GIB = 1 << 30
 MIB = 1 << 20
 
