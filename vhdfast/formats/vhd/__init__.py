@@ -242,7 +242,7 @@ class VhdImage(ImageFormat):
         self.virtual_size = self._chosen_size()
         if self.options.chs_size:  # a geometry may span more than the disk has blocks for
             self.virtual_size = min(
-                self.virtual_size, header.max_table_entries * header.block_size
+                self.virtual_size, max(1, header.max_table_entries) * header.block_size
             )
         self.table = BlockTable(self.source, header, self.virtual_size, self.limit)
         if not header.is_intact:
