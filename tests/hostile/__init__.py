@@ -1,0 +1,1 @@
+"""Images made to break the reader."""

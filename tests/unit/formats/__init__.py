@@ -1,0 +1,1 @@
+"""The formats: maps, bytes, notices and refusals."""

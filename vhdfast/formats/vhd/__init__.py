@@ -65,10 +65,20 @@ class VhdImage(ImageFormat):
         super().__init__(source, options)
         self.table: BlockTable | None = None
         self.header: DynamicHeader | None = None
-        at_end = self._copy_at_end()
-        self.footer = self._choose(at_end, self._copy_at(0))
+        head, at_end = self._copy_at(0), self._copy_at_end()
+        if at_end is not None and head is not None and _is_guests(at_end, head):
+            at_end = None
+        self.footer = self._choose(at_end, head)
         # Where the trailing footer begins, or the file ends: no disk data lies beyond.
         self.limit = source.size if at_end is None else at_end.offset
+        behind = source.size - self.limit - FOOTER_LENGTH
+        if behind > 0:
+            self.notice(
+                "bytes-after-footer",
+                f"{behind} bytes follow the footer, which belongs at the very end; they are left "
+                "out",
+                self.limit,
+            )
         self._check_footer()
         if self.footer.disk_type == DiskType.FIXED:
             self._open_fixed()
@@ -90,23 +100,18 @@ class VhdImage(ImageFormat):
         start = max(0, size - STRAY_SEARCH)
         stray = _find_stray(self.source.read(start, STRAY_SEARCH), size)
         copy = None if stray is None else self._copy_at(stray)
-        if copy is None or copy.offset == 0 or not copy.footer.is_intact:
-            return None
-        self.notice(
-            "bytes-after-footer",
-            f"{size - copy.offset - FOOTER_LENGTH} bytes follow the footer, which belongs at the "
-            "very end; they are left out",
-            copy.offset,
-        )
-        return copy
+        return copy if copy and copy.offset and copy.footer.is_intact else None
 
     def _choose(self, end: _Copy | None, head: _Copy | None) -> Footer:
         """The footer to go by, of the one at the end and the copy at the start.
 
-        A fixed disk has only the one at the end: what lies at its start is the guest's.
+        A fixed disk has only the one at the end: what lies at its start is the guest's. A damaged
+        one that only says so, though no size fits, gives way to an intact copy at the start.
         """
         if end is not None and end.footer.disk_type == DiskType.FIXED:
-            head = None
+            fits = end.footer.current_size == end.offset
+            if fits or end.footer.is_intact or head is None or not head.footer.is_intact:
+                head = None
         copies = [copy for copy in (end, head) if copy is not None]
         if not copies:
             raise CorruptImageError(
@@ -242,7 +247,7 @@ class VhdImage(ImageFormat):
         self.virtual_size = self._chosen_size()
         if self.options.chs_size:  # a geometry may span more than the disk has blocks for
             self.virtual_size = min(
-                self.virtual_size, header.max_table_entries * header.block_size
+                self.virtual_size, max(1, header.max_table_entries) * header.block_size
             )
         self.table = BlockTable(self.source, header, self.virtual_size, self.limit)
         if not header.is_intact:
@@ -320,6 +325,20 @@ class VhdImage(ImageFormat):
                 "blocks are stored of which no sector is marked as written; they read as zeros",
             )
         return rows
+
+
+def _is_guests(end: _Copy, head: _Copy) -> bool:
+    """Whether the footer near the end is data of the dynamic disk that the copy at 0 begins.
+
+    So it is where the disk holds a fixed VHD, and the file was cut before its own footer.
+    """
+    return (
+        end.footer.disk_type == DiskType.FIXED
+        and end.footer.current_size != end.offset
+        and end.footer.is_intact
+        and head.footer.is_intact
+        and head.footer.disk_type != DiskType.FIXED
+    )
 
 
 def _find_stray(tail: bytes, size: int) -> int | None:
