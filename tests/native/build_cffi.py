@@ -62,8 +62,18 @@ def compiler() -> str:
     return os.environ.get("CC") or "cc"
 
 
+def is_clang() -> bool:
+    version = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=True)
+    return "clang" in version.stdout
+
+
 def sanitizer_library(name: str) -> str | None:
-    """Where the compiler keeps libasan.so and the like; None where it has none."""
+    """Where the compiler keeps libasan.so and the like; None where it has none.
+
+    clang answers with gcc's, which does not fit what clang compiles.
+    """
+    if is_clang():
+        return None
     found = subprocess.run(
         [compiler(), f"-print-file-name={name}"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -92,6 +102,9 @@ def _compile(source: Path, directory: Path, flags: list[str]) -> str:
 def build(directory: Path, sanitizers: str) -> ModuleType:
     """Compile into `directory` and import. sanitizers: as in -fsanitize=, "" for none."""
     sanitize = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"] if sanitizers else []
+    if sanitize and is_clang():
+        # Its reporting library cannot be linked into a module; a trap ends the run just as well.
+        sanitize.append("-fsanitize-trap=undefined")
     flags = ["-O1", "-g", "-fPIC", "-fno-omit-frame-pointer", *sanitize]
     with ThreadPoolExecutor() as pool:
         objects = list(
@@ -108,7 +121,7 @@ def build(directory: Path, sanitizers: str) -> ModuleType:
         extra_compile_args=["-std=c11", "-O1", "-w"],
         # The C library's functions that faults.c stands in front of; on LP64 systems the names
         # with 64 are what _FILE_OFFSET_BITS makes of the others.
-        extra_link_args=sanitize
+        extra_link_args=([] if is_clang() else sanitize)
         + [
             f"-Wl,--wrap={name}{suffix}"
             for name in ("pread", "pwrite", "lseek")

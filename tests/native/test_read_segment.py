@@ -94,6 +94,35 @@ def test_any_rows(native, parts, offset, length):
     assert data == bytes(disk[offset : offset + length]).ljust(length, b"\0")
 
 
+# ---- vf_source_read: the last check, behind that of the rows
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "where", "missing"),
+    [
+        pytest.param(249, 2, 250, 1, id="one byte beyond"),
+        pytest.param(250, 1, 250, 1, id="at the end"),
+        pytest.param(2**64 - 1, 2, 2**64 - 1, 2, id="offset + length wraps"),
+    ],
+)
+def test_memory_that_ends_before(native, offset, length, where, missing):
+    table, alive = native.sources([STORED])
+    error, buffer = native.ffi.new("struct vf_error *"), native.ffi.new("uint8_t[8]")
+    status = native.lib.vf_source_read(table, 0, offset, buffer, length, error)
+    assert status == error.status == native.lib.VF_READ_SHORT
+    assert (error.offset, error.length) == (where, missing)
+    assert bytes(buffer) == bytes(8)
+    del alive
+
+
+def test_last_byte_of_memory(native):
+    table, alive = native.sources([STORED])
+    error, buffer = native.ffi.new("struct vf_error *"), native.ffi.new("uint8_t[1]")
+    assert native.lib.vf_source_read(table, 0, 249, buffer, 1, error) == native.lib.VF_OK
+    assert buffer[0] == 250
+    del alive
+
+
 # ---- vf_gather -----------------------------------------------------------------------------------
 
 
