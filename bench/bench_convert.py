@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """vhdfast against qemu-img on large images: wall time, CPU time and peak memory.
 
-    python bench/bench_convert.py [--pairs N] [--case NAME ...] [--engine NAME ...] [--folder DIR]
-                                  [--record]
+    python bench/bench_convert.py [--pairs N] [--case NAME ...] [--engine NAME ...] [--minutes M]
+                                  [--folder DIR] [--record]
 
 A round runs every engine once on the same image; ratios are formed within rounds, so that a
 machine that slows down over time does not favour one side. bench/README.md tells how to read the
@@ -177,7 +177,9 @@ def verify_against_source(case: Case, folder: Path, target: Path) -> None:
         raise SystemExit(f"{case.name}: qemu-img compare says that the target differs")
 
 
-def measure(case: Case, rounds: int, folder: Path, engines: list[Engine]) -> tuple[list[Sample], str]:
+def measure(
+    case: Case, engines: list[Engine], rounds: int, minutes: float, folder: Path
+) -> tuple[list[Sample], str]:
     """(all samples, the digest that all engines' targets have)."""
     source = make_image(case, folder)
     target = folder / "bench-target.vhd"
@@ -186,7 +188,10 @@ def measure(case: Case, rounds: int, folder: Path, engines: list[Engine]) -> tup
     try:
         run_once(ENGINES[0], case, source, target, -1)  # brings the source into the page cache
         verify_against_source(case, folder, target)
+        started = time.monotonic()
         for number in range(rounds):
+            if number and time.monotonic() - started > 60 * minutes:
+                break
             shift = number % len(engines)
             for engine in engines[shift:] + engines[:shift]:
                 sample = run_once(engine, case, source, target, number)
@@ -303,7 +308,9 @@ def main() -> int:
                         help=f"which of: {', '.join(names)} (default: all)")  # fmt: skip
     others = [engine.name for engine in ENGINES[1:]]
     parser.add_argument("--engine", nargs="*", choices=others, default=others, metavar="NAME",
-                        help=f"beside vhdfast, which of: {', '.join(others)} (default: all)")  # fmt: skip
+                        help=f"beside vhdfast: {', '.join(others)} (default: all)")  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=30.0, metavar="M",
+                        help="begin no round of a case after M minutes (default: 30)")  # fmt: skip
     parser.add_argument("--folder", type=Path, default=HERE / ".images", metavar="DIR",
                         help="where images are kept and targets written")  # fmt: skip
     parser.add_argument("--record", action="store_true", help="write bench/record/<machine>/")
@@ -314,7 +321,7 @@ def main() -> int:
         if case.name in args.case:
             wanted = {"vhdfast"} | (set(case.qemus) & set(args.engine))
             engines = [engine for engine in ENGINES if engine.name in wanted]
-            samples, answer = measure(case, args.pairs, args.folder, engines)
+            samples, answer = measure(case, engines, args.pairs, args.minutes, args.folder)
             print(table(case.name, summary(samples)), flush=True)
             if args.record:
                 path = record(case, samples, answer, args.folder)
