@@ -1,0 +1,264 @@
+"""Every field of every structure set to values that break readers: an error of ours, or data."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vhdfast.errors import InternalError, VhdfastError
+from vhdfast.image import open_image
+
+from ..support import KIB, MIB, SparseFile, overwrite, pattern
+from ..support import build_vhd as vhd
+from ..support import build_vhdx as vhdx
+
+Fix = Callable[[bytes], bytes]
+
+
+def walk(path: Path, name: str) -> str:
+    """Open and walk and read as --from `name`; what came of it. Only errors of ours may pass."""
+    try:
+        with open_image(path, name) as image:
+            for count, _ in enumerate(image.windows()):
+                if count == 1000:
+                    break
+            image.pread(0, MIB)
+            image.info()
+    except InternalError:
+        raise
+    except VhdfastError as error:
+        return type(error).__name__
+    return "data"
+
+
+def values(size: int) -> Iterator[bytes]:
+    """0, 1, all ones and half of a field, in both byte orders."""
+    yield bytes(size)
+    yield bytes(size - 1) + b"\1"
+    yield b"\1" + bytes(size - 1)
+    yield b"\xff" * size
+    yield b"\x7f" + b"\xff" * (size - 1)
+    yield b"\xff" * (size - 1) + b"\x7f"
+    yield b"\x80" + bytes(size - 1)
+    yield bytes(size - 1) + b"\x80"
+
+
+def attack(
+    path: Path, name: str, bases: list[int], length: int, at: int, size: int, fix: Fix | None
+) -> None:
+    """Put every value into a field of the structure at one of `bases`, and at all of them."""
+    for chosen in [[base] for base in bases] + ([bases] if len(bases) > 1 else []):
+        for value in values(size):
+            kept = []
+            for base in chosen:
+                data = _read(path, base, length)
+                data = data[:at] + value + data[at + size :]
+                kept.append((base, overwrite(path, base, fix(data) if fix else data)))
+            walk(path, name)
+            for base, before in kept:
+                overwrite(path, base, before)
+
+
+def _read(path: Path, offset: int, length: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+def dynamic_vhd() -> SparseFile:
+    image = vhd.DynamicVhd(40 * KIB, 8 * KIB)
+    image.store(3, pattern(3, 8 * KIB))
+    image.store(1, pattern(1, 8 * KIB), bitmap=b"\xf0\x0f")
+    return image.build()
+
+
+def fixed_vhd() -> SparseFile:
+    return vhd.fixed(pattern(1, 16 * KIB))
+
+
+def clean_vhdx() -> SparseFile:
+    image = vhdx.Vhdx(6 * MIB + 512)
+    image.store(0, pattern(1, 4 * KIB))
+    image.store(4, pattern(2, 4 * KIB))
+    return image.build()
+
+
+def dirty_vhdx() -> SparseFile:
+    image = vhdx.Vhdx(6 * MIB)
+    place = image.store(0, pattern(1, 4 * KIB))
+    size = image.next
+    image.log(
+        0,
+        vhdx.make_log_entry(
+            5, [(place, pattern(9, 4096)), (place + 4096, 8192)], flushed=size, last=size
+        ),
+    )
+    return image.build()
+
+
+BUILDERS = {
+    "dynamic": ("vhd", dynamic_vhd),
+    "fixed": ("vhd", fixed_vhd),
+    "clean": ("vhdx", clean_vhdx),
+    "dirty": ("vhdx", dirty_vhdx),
+}
+
+
+@pytest.mark.parametrize("image", BUILDERS)
+def test_the_images_are_right_before_they_are_damaged(tmp_path, image):
+    name, build = BUILDERS[image]
+    assert walk(build().write(tmp_path / "x"), name) == "data"
+
+
+def footer_fix(data: bytes) -> bytes:
+    return vhd.with_checksum(data, 64)
+
+
+def header_fix(data: bytes) -> bytes:
+    return vhd.with_checksum(data, 36)
+
+
+@pytest.mark.parametrize("is_fixed_up", [False, True])
+@pytest.mark.parametrize("field", vhd.FOOTER_FIELDS)
+@pytest.mark.parametrize("image", ["dynamic", "fixed"])
+def test_vhd_footer(tmp_path, image, field, is_fixed_up):
+    file = BUILDERS[image][1]()
+    path = file.write(tmp_path / "x")
+    bases = [file.size - 512] if image == "fixed" else [0, file.size - 512]
+    attack(path, "vhd", bases, 512, *vhd.FOOTER_FIELDS[field], footer_fix if is_fixed_up else None)
+
+
+@pytest.mark.parametrize("is_fixed_up", [False, True])
+@pytest.mark.parametrize("field", vhd.HEADER_FIELDS)
+def test_vhd_header(tmp_path, field, is_fixed_up):
+    path = dynamic_vhd().write(tmp_path / "x")
+    fix = header_fix if is_fixed_up else None
+    attack(path, "vhd", [512], 1024, *vhd.HEADER_FIELDS[field], fix)
+
+
+def test_vhd_table(tmp_path):
+    path = dynamic_vhd().write(tmp_path / "x")
+    for entry in range(5):
+        attack(path, "vhd", [1536], 20, 4 * entry, 4, None)
+
+
+@pytest.mark.parametrize("is_fixed_up", [False, True])
+@pytest.mark.parametrize("field", vhdx.HEADER_FIELDS)
+@pytest.mark.parametrize("image", ["clean", "dirty"])
+def test_vhdx_header(tmp_path, image, field, is_fixed_up):
+    path = BUILDERS[image][1]().write(tmp_path / "x")
+    fix = vhdx.with_checksum if is_fixed_up else None
+    attack(path, "vhdx", list(vhdx.HEADERS), 4096, *vhdx.HEADER_FIELDS[field], fix)
+
+
+@pytest.mark.parametrize(
+    "field", [(0, 4), (8, 4), *((16 + 32 * i + at, size) for i in range(2)
+                               for at, size in ((0, 16), (16, 8), (24, 4), (28, 4)))]
+)  # fmt: skip
+def test_vhdx_region_table(tmp_path, field):
+    path = clean_vhdx().write(tmp_path / "x")
+    at, size = field
+    table = _read(path, vhdx.REGION_TABLES[0], 64 * KIB)
+    for value in values(size):
+        changed = vhdx.with_checksum(table[:at] + value + table[at + size :])
+        for base in vhdx.REGION_TABLES:
+            overwrite(path, base, changed)
+        walk(path, "vhdx")
+
+
+@pytest.mark.parametrize("base", vhdx.REGION_TABLES)
+def test_vhdx_region_table_without_its_checksum(tmp_path, base):
+    path = clean_vhdx().write(tmp_path / "x")
+    for at in range(0, 80, 4):
+        attack(path, "vhdx", [base], 80, at, 4, None)
+
+
+@pytest.mark.parametrize("entry", range(6))
+def test_vhdx_metadata_table(tmp_path, entry):
+    path = clean_vhdx().write(tmp_path / "x")
+    at = 32 * entry
+    fields = ((0, 16), (16, 4), (20, 4), (24, 4)) if entry else ((0, 8), (8, 2), (10, 2))
+    for place, size in fields:
+        attack(path, "vhdx", [vhdx.METADATA], 256, at + place, size, None)
+
+
+@pytest.mark.parametrize("field", [(0, 4), (4, 4), (16, 8), (32, 16), (48, 4), (64, 4)])
+def test_vhdx_metadata_items(tmp_path, field):
+    path = clean_vhdx().write(tmp_path / "x")
+    attack(path, "vhdx", [vhdx.METADATA + 64 * KIB], 128, *field, None)
+
+
+@pytest.mark.parametrize("exponent", range(64))
+def test_vhdx_virtual_size(tmp_path, exponent):
+    path = clean_vhdx().write(tmp_path / "x")
+    for size in ((1 << exponent) - 512, 1 << exponent, (1 << exponent) + 512):
+        data = struct.pack("<Q", size & (1 << 64) - 1)
+        overwrite(path, vhdx.METADATA + 64 * KIB + 16, data)
+        walk(path, "vhdx")
+
+
+def test_vhdx_table(tmp_path):
+    path = clean_vhdx().write(tmp_path / "x")
+    for entry in range(7):
+        attack(path, "vhdx", [vhdx.BAT], 64, 8 * entry, 8, None)
+        for state in range(8):
+            overwrite(path, vhdx.BAT + 8 * entry, struct.pack("<Q", 5 * MIB | state))
+            walk(path, "vhdx")
+        overwrite(path, vhdx.BAT + 8 * entry, bytes(8))
+
+
+LOG_FIELDS = [
+    (0, 4), (4, 4), (8, 4), (12, 4), (16, 8), (24, 4), (32, 16), (48, 8), (56, 8),
+    (64, 4), (68, 4), (72, 8), (80, 8), (88, 8), (96, 4), (104, 8), (112, 8), (120, 8),
+    (4096, 4), (4100, 4), (8188, 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_fixed_up", [False, True])
+@pytest.mark.parametrize("field", LOG_FIELDS)
+def test_vhdx_log(tmp_path, field, is_fixed_up):
+    path = dirty_vhdx().write(tmp_path / "x")
+    fix = vhdx.with_checksum if is_fixed_up else None
+    attack(path, "vhdx", [vhdx.LOG], 8192, *field, fix)
+
+
+@pytest.mark.parametrize("image", BUILDERS)
+def test_truncation(tmp_path, image):
+    name, build = BUILDERS[image]
+    file = build()
+    edges = [0, 512, 1536, 2048, *vhdx.HEADERS, *vhdx.REGION_TABLES, *range(0, file.size, MIB // 2)]
+    sizes = {at + more for at in edges for more in (-512, -1, 0, 1, 8, 511, 512, 4096)}
+    sizes |= {file.size - more for more in (1, 2, 511, 512, 513, 1024)}
+    path = file.write(tmp_path / "x")
+    whole = path.read_bytes()
+    for size in sorted(size for size in sizes if 0 <= size < file.size):
+        with open(path, "wb") as target:
+            target.write(whole[:size])
+        walk(path, name)
+
+
+@pytest.mark.parametrize("image", BUILDERS)
+def test_flipped_bytes(tmp_path, image):
+    name, build = BUILDERS[image]
+    file = build()
+    path = file.write(tmp_path / "x")
+    draw = random.Random(20)
+    if name == "vhd":
+        spans = [(0, 2100), (file.size - 512, file.size)]
+    else:
+        spans = [(0, 80), (64 * KIB, 64 * KIB + 80), (128 * KIB, 128 * KIB + 80),
+                 (192 * KIB, 192 * KIB + 80), (256 * KIB, 256 * KIB + 80), (MIB, MIB + 128),
+                 (2 * MIB, 2 * MIB + 200), (2 * MIB + 64 * KIB, 2 * MIB + 64 * KIB + 70),
+                 (3 * MIB, 3 * MIB + 64)]  # fmt: skip
+    for _ in range(300):
+        kept = []
+        for _ in range(draw.choice((1, 1, 2, 5))):
+            offset = draw.randrange(*draw.choice(spans))
+            kept.append((offset, overwrite(path, offset, bytes([draw.randrange(256)]))))
+        walk(path, name)
+        for offset, before in reversed(kept):
+            overwrite(path, offset, before)
