@@ -249,7 +249,7 @@ def test_json_errors_carry_code_and_place(vhdfast_cli: Run, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def slow_copy(small_disk: Path, tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
+def slow_copy(small_disk: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """A conversion that takes minutes because it may copy only 16 KiB a second."""
     with open(small_disk, "r+b") as file:
         file.truncate(64 * MIB)
@@ -279,7 +279,7 @@ def slow_copy(small_disk: Path, tmp_path: Path) -> Callable[..., "subprocess.Pop
 def test_a_signal_stops_cleanly(
     number: int,
     status: int,
-    slow_copy: Callable[..., "subprocess.Popen[str]"],
+    slow_copy: Callable[..., subprocess.Popen[str]],
     tmp_path: Path,
 ) -> None:
     running = slow_copy()

@@ -1,17 +1,13 @@
-"""VHDX files that are damaged or made to do harm: a typed error that says what and where."""
+"""VHDX files whose structures are wrong: a typed error that says what and where."""
 
 from __future__ import annotations
 
 import struct
-import time
-import tracemalloc
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+
 from tests.support.build_vhdx import (
     BAT,
     BAT_REGION,
@@ -24,66 +20,38 @@ from tests.support.build_vhdx import (
     MIB,
     PARENT_LOCATOR,
     REGION_TABLES,
-    Data,
-    Entry,
-    Zero,
     header,
-    log_bytes,
     parent_locator,
-    peek,
     poke,
     poke_both,
-    seal,
-    sealed,
     standard_items,
     write_vhdx,
 )
-
+from tests.support.vhdx_damage import (
+    BODY,
+    ITEM_AT,
+    ITEMS,
+    PAYLOAD,
+    refusal,
+    small_disk,
+    u16,
+    u32,
+    u64,
+)
 from vhdfast import open_image
 from vhdfast.errors import (
     CorruptImageError,
     ImageError,
     InvalidImageError,
     UnsupportedImageError,
-    VhdfastError,
 )
 
-PAYLOAD = 4 * MIB
-BODY = b"payload".ljust(MIB, b"\x5a")
 Disk = Path
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
-    """3 MiB, of which block 0 is stored."""
-    return write_vhdx(tmp_path / "disk.vhdx", virtual_size=3 * MIB, blocks={0: BODY})
-
-
-def refusal(path: Path, *fragments: str, at: int | None) -> VhdfastError:
-    """The error that opening or mapping raises; its text holds the fragments, in order."""
-    with pytest.raises(ImageError) as caught, open_image(path, "vhdx") as image:
-        for _ in image.windows():
-            pass
-    text = str(caught.value)
-    place = 0
-    for fragment in fragments:
-        assert fragment in text[place:], f"{fragment!r} is not in {text!r}"
-        place = text.index(fragment, place) + len(fragment)
-    assert caught.value.path == str(path)
-    assert caught.value.offset == at
-    return caught.value
-
-
-def u16(value: int) -> bytes:
-    return struct.pack("<H", value)
-
-
-def u32(value: int) -> bytes:
-    return struct.pack("<I", value)
-
-
-def u64(value: int) -> bytes:
-    return struct.pack("<Q", value)
+    return small_disk(tmp_path / "disk.vhdx")
 
 
 # ---- the file and its headers -------------------------------------------------------------------
@@ -256,14 +224,6 @@ def test_regions_that_overlap(
 
 # ---- metadata -----------------------------------------------------------------------------------
 
-ITEMS = {
-    "file parameters": 0,
-    "virtual disk size": 1,
-    "virtual disk id": 2,
-    "logical sector size": 3,
-    "physical sector size": 4,
-}
-ITEM_AT = METADATA + 64 * KIB  # of the first item; the builder puts them one behind the other
 ENTRY_AT = METADATA + 32
 
 
@@ -530,321 +490,3 @@ def test_the_first_window_finds_an_overlap_of_the_last(disk: Disk) -> None:
     poke(disk, BAT + 16, u64(PAYLOAD | 6))
     with open_image(disk) as image, pytest.raises(CorruptImageError, match="overlaps"):
         image.pread(0, 512)
-
-
-# ---- the log ------------------------------------------------------------------------------------
-
-
-def with_log(path: Path, *entries: Entry, log: bytes | None = None) -> Path:
-    return write_vhdx(
-        path, virtual_size=3 * MIB, blocks={0: BODY}, log=log, entries=entries or None
-    )
-
-
-def test_a_log_version_that_is_unknown(tmp_path: Path) -> None:
-    path = with_log(tmp_path / "d", Entry(1))
-    poke_both(path, HEADERS, 64, u16(1))
-    error = refusal(path, "log version 1", "expected 0", at=HEADERS[1] + 64)
-    assert type(error) is UnsupportedImageError
-
-
-def test_a_dirty_log_without_a_place(tmp_path: Path) -> None:
-    path = with_log(tmp_path / "d", Entry(1))
-    poke_both(path, HEADERS, 68, u32(0))
-    error = refusal(path, "the log is [0x100000, 0x100000)", at=HEADERS[1] + 68)
-    assert type(error) is InvalidImageError
-
-
-def test_a_dirty_log_that_is_huge(tmp_path: Path) -> None:
-    path = with_log(tmp_path / "d", Entry(1))
-    with open(path, "r+b") as file:
-        file.truncate(8 << 30)
-    for place in HEADERS:
-        poke(path, place, header(9, log_id=LOG_ID, log_offset=1 << 30, log_length=0xFFF00000))
-    error = refusal(path, "4293918720 bytes", "at most 33554432", "Hyper-V", at=HEADERS[0] + 68)
-    assert type(error) is UnsupportedImageError
-
-
-def broken(change: Callable[[bytearray], None], reseal: bool = True) -> bytes:
-    """A log of one entry with two changes, damaged."""
-    log = log_bytes([Entry(1, [Data(BAT, bytes(4096)), Zero(BAT, 4096)])], PAYLOAD + MIB)
-    entry = bytearray(log[:8192])
-    change(entry)
-    return (sealed(bytes(entry)) if reseal else bytes(entry)) + log[8192:]
-
-
-def _put(at: int, data: bytes) -> Callable[[bytearray], None]:
-    def change(entry: bytearray) -> None:
-        entry[at : at + len(data)] = data
-
-    return change
-
-
-BROKEN = {
-    "all zeros": bytes(MIB),
-    "all ones": b"\xff" * MIB,
-    "signature": broken(_put(0, b"LOGE")),
-    "checksum": broken(_put(4096 + 100, b"!"), reseal=False),
-    "entry length 0": broken(_put(8, u32(0))),
-    "entry length odd": broken(_put(8, u32(8191))),
-    "entry length beyond the log": broken(_put(8, u32(MIB + 4096))),
-    "entry length all ones": broken(_put(8, u32(0xFFFFFFFF))),
-    "tail odd": broken(_put(12, u32(1))),
-    "tail beyond the log": broken(_put(12, u32(MIB))),
-    "tail elsewhere": broken(_put(12, u32(65536))),
-    "sequence 0": broken(_put(16, u64(0))),
-    "sequence not the descriptors'": broken(_put(16, u64(2))),
-    "descriptors one too many": broken(_put(24, u32(3))),
-    "descriptors all ones": broken(_put(24, u32(0xFFFFFFFF))),
-    "log id": broken(_put(32, b"!")),
-    "descriptor signature": broken(_put(64, b"what")),
-    "descriptor offset odd": broken(_put(64 + 16, u64(BAT + 512))),
-    "descriptor sequence": broken(_put(64 + 24, u64(7))),
-    "zero length odd": broken(_put(96 + 8, u64(4095))),
-    "data signature": broken(_put(4096, b"DATA")),
-    "data sequence high": broken(_put(4100, u32(1))),
-    "data sequence low": broken(_put(8188, u32(2))),
-    "data sector missing": broken(_put(96, b"desc")),
-}
-
-
-@pytest.mark.parametrize("log", BROKEN.values(), ids=BROKEN)
-def test_a_log_that_holds_nothing_valid(tmp_path: Path, log: bytes) -> None:
-    error = refusal(
-        with_log(tmp_path / "d", log=log), "not closed", "no valid sequence to replay", at=LOG
-    )
-    assert type(error) is CorruptImageError
-
-
-def test_the_undamaged_log_of_those_tests_is_replayed(tmp_path: Path) -> None:
-    with open_image(with_log(tmp_path / "d", log=broken(_put(0, b"loge")))) as image:
-        assert image.pread(0, MIB) == bytes(MIB)
-
-
-def test_a_gap_in_the_sequence_ends_it(tmp_path: Path) -> None:
-    # Entry 3 is gone: 4 points at a tail that its run does not hold, 1 and 2 are older and whole.
-    log = log_bytes([Entry(1), Entry(2), Entry(9), Entry(4, [Zero(BAT, 4096)])], PAYLOAD + MIB)
-    with open_image(with_log(tmp_path / "d", log=log)) as image:
-        assert image.pread(0, MIB) == BODY
-
-
-def test_a_log_written_to_a_longer_file(tmp_path: Path) -> None:
-    path = with_log(tmp_path / "d", Entry(1, flushed=6 * MIB))
-    error = refusal(path, "file of 6291456 bytes", "this one has 5242880", "cut short", at=LOG)
-    assert type(error) is CorruptImageError
-
-
-@pytest.mark.parametrize("last", [1 << 62, (1 << 64) - 1])
-def test_a_size_that_no_file_has(tmp_path: Path, last: int) -> None:
-    path = with_log(tmp_path / "d", Entry(1, last=last))
-    error = refusal(path, f"has {last} bytes", "expected less than", at=LOG + 56)
-    assert type(error) is InvalidImageError
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        Zero(0, (1 << 64) - 4096),
-        Zero((1 << 64) - 4096, 4096),
-        Data((1 << 64) - 4096, bytes(4096)),
-        Zero(1 << 61, 1 << 61),
-    ],
-)
-def test_a_change_that_no_file_can_hold(tmp_path: Path, change: Data | Zero) -> None:
-    path = with_log(tmp_path / "d", Entry(1, [Zero(BAT, 0), change]))
-    error = refusal(path, "a change of the log reaches", "expected less than", at=LOG + 64 + 32)
-    assert type(error) is InvalidImageError
-
-
-def test_too_many_changes(tmp_path: Path) -> None:
-    changes = [Zero(4096 * number, 4096) for number in range(16385)]
-    path = with_log(tmp_path / "d", Entry(1, changes))
-    error = refusal(path, "16385 changes", "at most 16384", at=LOG)
-    assert type(error) is UnsupportedImageError
-
-
-def test_the_log_can_bring_a_bad_table(tmp_path: Path) -> None:
-    update = u64(1 << 40 | 6).ljust(4096, b"\0")
-    path = with_log(tmp_path / "d", Entry(1, [Data(BAT, update)]))
-    error = refusal(path, "block 0 is said to lie at 0x10000000000", at=BAT)
-    assert type(error) is CorruptImageError
-
-
-def spend(path: Path) -> tuple[float, int]:
-    """(CPU seconds, peak bytes) of opening a file that may be refused."""
-    tracemalloc.start()
-    before = time.process_time()
-    try:
-        with open_image(path, "vhdx") as image:
-            image.extents()
-    except VhdfastError:
-        pass
-    seconds = time.process_time() - before
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return seconds, peak
-
-
-def large_log(path: Path, log: bytes) -> Path:
-    """A disk whose log is behind everything else, with room for 32 MiB."""
-    write_vhdx(path, virtual_size=3 * MIB, blocks={0: BODY})
-    poke(path, 8 * MIB, log)
-    for place in HEADERS:
-        poke(path, place, header(9, log_id=LOG_ID, log_offset=8 * MIB, log_length=len(log)))
-    return path
-
-
-def entry_head(length: int, tail: int, sequence: int, descriptors: int = 0) -> bytes:
-    return struct.pack(
-        "<4sIIIQII16sQQ", b"loge", 0, length, tail, sequence, descriptors, 0, LOG_ID.bytes_le, 0, 0
-    )
-
-
-def test_entries_as_long_as_the_log_at_every_sector(tmp_path: Path) -> None:
-    # Each would have the whole log checked: 8192 times 32 MiB.
-    size = 32 * MIB
-    log = entry_head(size, 0, 1).ljust(4096, b"\0") * (size // 4096)
-    seconds, peak = spend(large_log(tmp_path / "d", log))
-    assert seconds < 5
-    assert peak < 160 * MIB
-
-
-def test_a_long_run_without_a_tail(tmp_path: Path) -> None:
-    # 2047 valid entries that point at a sector in front of them all: no run of them is complete.
-    sectors = [bytes(4096)]
-    for number in range(1, 2048):
-        sectors.append(sealed(entry_head(4096, 0, number).ljust(4096, b"\0")))
-    path = large_log(tmp_path / "d", b"".join(sectors))
-    seconds, _ = spend(path)
-    assert seconds < 3
-    assert "no valid sequence" in str(refusal(path, at=8 * MIB))
-
-
-def test_a_log_of_nothing_but_zero_descriptors(tmp_path: Path) -> None:
-    count = (32 * MIB - 64) // 32
-    body = struct.pack("<4sIQQQ", b"zero", 0, 4096, 0, 1) * count
-    entry = (entry_head(32 * MIB, 0, 1, count) + body).ljust(32 * MIB, b"\0")
-    from vhdfast import crc32c  # 32 MiB are too much for the builder's
-
-    entry = entry[:4] + u32(crc32c(entry)) + entry[8:]
-    path = large_log(tmp_path / "d", entry)
-    seconds, peak = spend(path)
-    assert seconds < 3
-    assert peak < 200 * MIB
-    assert type(refusal(path, "changes", "at most 16384", at=8 * MIB)) is UnsupportedImageError
-
-
-# ---- any field, any cut -------------------------------------------------------------------------
-
-# (what, places, offset in them, bytes): every field that the specification names.
-FIELDS = [
-    *[
-        (f"header {name}", HEADERS, at, size)
-        for name, at, size in [
-            ("signature", 0, 4), ("checksum", 4, 4), ("sequence", 8, 8), ("file id", 16, 16),
-            ("data id", 32, 16), ("log id", 48, 16), ("log version", 64, 2), ("version", 66, 2),
-            ("log length", 68, 4), ("log offset", 72, 8),
-        ]
-    ],
-    *[
-        (f"regions {name}", REGION_TABLES, at, size)
-        for name, at, size in [
-            ("signature", 0, 4), ("checksum", 4, 4), ("count", 8, 4), ("id", 16, 16),
-            ("offset", 32, 8), ("length", 40, 4), ("required", 44, 4), ("second id", 48, 16),
-            ("second offset", 64, 8), ("second length", 72, 4),
-        ]
-    ],
-    *[
-        (f"metadata {name}", (METADATA,), at, size)
-        for name, at, size in [
-            ("signature", 0, 8), ("count", 10, 2),
-            *[
-                (f"{item} {name}", 32 + 32 * index + at, size)
-                for item, index in ITEMS.items()
-                for name, at, size in [("id", 0, 16), ("offset", 16, 4), ("length", 20, 4),
-                                       ("flags", 24, 4)]
-            ],
-            ("block size", 65536, 4), ("disk flags", 65540, 4), ("size", 65544, 8),
-            ("disk id", 65552, 16), ("logical", 65568, 4), ("physical", 65572, 4),
-        ]
-    ],
-    *[(f"BAT {block}", (BAT,), 8 * block, 8) for block in range(3)],
-]  # fmt: skip
-
-
-def read_all(path: Path) -> bytes | None:
-    """The first 3 MiB of the disk, or None where a typed error refuses it."""
-    try:
-        with open_image(path, "vhdx") as image:
-            return image.pread(0, 3 * MIB)
-    except VhdfastError as error:
-        assert error.path == str(path)
-        assert error.exit_code == 4
-        return None
-
-
-@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field[0])
-def test_a_field_at_its_extremes_is_refused_or_harmless(disk: Disk, field: object) -> None:
-    _, places, at, size = field  # type: ignore[misc]
-    parts = {0: 320 * KIB, METADATA: 128 * KIB, BAT: 4 * KIB}
-    original = {place: peek(disk, place, length) for place, length in parts.items()}
-    top = 256**size - 1
-    for value in (0, 1, 2, top, top - 1, top // 2, top // 2 + 1):
-        for place in places:
-            poke(disk, place + at, value.to_bytes(size, "little"))
-        for reseal in (False, True):
-            if reseal:
-                seal(disk)
-            content = read_all(disk)
-            # A flag, a GUID or a size may well be another one; bytes of the file's structures
-            # never become the disk's.
-            if content is not None:
-                assert content[:MIB].strip(b"\0") in (BODY.strip(b"\0"), b"")
-                assert content[MIB:] == bytes(len(content) - MIB)
-        for place, data in original.items():
-            poke(disk, place, data)
-
-
-@pytest.mark.parametrize(
-    "size",
-    [
-        *[place + more for place in (MIB, LOG + MIB, METADATA, BAT, PAYLOAD) for more in (-1, 0, 1)],
-        METADATA + 65536, METADATA + 65540, BAT + 8, PAYLOAD + 512, PAYLOAD + 4095,
-        PAYLOAD + MIB - 1,
-    ],
-)  # fmt: skip
-def test_a_file_cut_anywhere(disk: Disk, size: int) -> None:
-    with open(disk, "r+b") as file:
-        file.truncate(size)
-    content = read_all(disk)
-    if size <= PAYLOAD:
-        assert content is None
-    else:
-        kept = BODY[: size - PAYLOAD].ljust(MIB, b"\0")
-        assert content == kept + bytes(2 * MIB)
-
-
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    damage=st.lists(
-        st.tuples(
-            st.sampled_from([*HEADERS, *REGION_TABLES, LOG, LOG + 4096, METADATA, ITEM_AT, BAT]),
-            st.integers(0, 200),
-            st.binary(min_size=1, max_size=16),
-        ),
-        min_size=1,
-        max_size=4,
-    ),
-    reseal=st.booleans(),
-)
-def test_random_damage_never_ends_otherwise(
-    tmp_path: Path, damage: list[tuple[int, int, bytes]], reseal: bool
-) -> None:
-    path = with_log(tmp_path / "d", Entry(1, [Data(BAT, u64(PAYLOAD | 6).ljust(4096, b"\0"))]))
-    for place, at, data in damage:
-        poke(path, place + at, data)
-    if reseal:
-        seal(path)
-    read_all(path)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support import corpus
 
 import vhdfast
+from tests.support import corpus
 from vhdfast.errors import ImageError
 
 ROWS = corpus.rows("vpc", "vhdx")
