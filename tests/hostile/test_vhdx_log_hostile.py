@@ -124,6 +124,21 @@ def test_the_undamaged_log_of_those_tests_is_replayed(tmp_path: Path) -> None:
         assert image.pread(0, MIB) == bytes(MIB)
 
 
+def test_an_entry_numbered_zero_is_none(tmp_path: Path) -> None:
+    assert "no valid sequence" in str(refusal(with_log(tmp_path / "d", Entry(0)), at=LOG))
+
+
+def test_an_entry_that_runs_over_the_first_of_its_sequence(tmp_path: Path) -> None:
+    # Its second sector is that of entry 1, which cannot be both: the sequence ends before it.
+    size = PAYLOAD + MIB
+    log = log_bytes([Entry(number) for number in range(1, 256)], size)
+    last = Entry(256, [Zero(BAT, 4096)], padding=1).to_bytes(0, size)
+    last = sealed(last[:4096] + log[:4096])
+    path = with_log(tmp_path / "d", log=log[:-4096] + last[:4096])
+    with open_image(path) as image:
+        assert image.pread(0, MIB) == BODY
+
+
 def test_a_gap_in_the_sequence_ends_it(tmp_path: Path) -> None:
     # Entry 3 is gone: 4 points at a tail that its run does not hold, 1 and 2 are older and whole.
     log = log_bytes([Entry(1), Entry(2), Entry(9), Entry(4, [Zero(BAT, 4096)])], PAYLOAD + MIB)

@@ -17,6 +17,7 @@ from tests.support.build_vhdx import (
     REGION_TABLES,
     bat_index,
     header,
+    peek,
     poke,
     seal,
     write_vhdx,
@@ -140,6 +141,23 @@ def test_a_bitmap_entry_follows_each_chunk(
         for number in numbers:
             assert image.pread(number * 32 * MIB, 4) == (b"%d" % number).ljust(4, b"\0")
         assert sum(length for _, length, kind, _ in the_map(image) if kind is D) == 4 * 32 * MIB
+
+
+@pytest.mark.large
+def test_a_table_that_is_full_to_its_last_entry(tmp_path: Path) -> None:
+    # 16257 whole chunks of 128 blocks with a bitmap's entry between them, none behind the last,
+    # are 16 MiB to the byte.
+    count = 16257 * 128
+    path = write_vhdx(
+        tmp_path / "d.vhdx",
+        virtual_size=count * 32 * MIB,
+        block_size=32 * MIB,
+        blocks={count - 1: pattern(1)},
+    )
+    place = BAT + 16 * MIB
+    assert peek(path, place - 8, 8) == (place | 6).to_bytes(8, "little")
+    with opened(path) as image:
+        assert image.pread((count - 1) * 32 * MIB, MIB) == pattern(1)
 
 
 def test_windows_of_any_size_make_the_same_map(tmp_path: Path) -> None:
