@@ -1,12 +1,9 @@
-"""VHDX files that are damaged or made to do harm: a typed error that says what and where."""
+"""VHDX files whose structures are wrong: a typed error that says what and where."""
 
 from __future__ import annotations
 
 import struct
-import time
-import tracemalloc
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,17 +22,10 @@ from tests.support.build_vhdx import (
     MIB,
     PARENT_LOCATOR,
     REGION_TABLES,
-    Data,
-    Entry,
-    Zero,
     header,
-    log_bytes,
     parent_locator,
-    peek,
     poke,
     poke_both,
-    seal,
-    sealed,
     standard_items,
     write_vhdx,
 )
@@ -45,45 +35,14 @@ from vhdfast.errors import (
     ImageError,
     InvalidImageError,
     UnsupportedImageError,
-    VhdfastError,
 )
 
-PAYLOAD = 4 * MIB
-BODY = b"payload".ljust(MIB, b"\x5a")
 Disk = Path
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
-    """3 MiB, of which block 0 is stored."""
-    return write_vhdx(tmp_path / "disk.vhdx", virtual_size=3 * MIB, blocks={0: BODY})
-
-
-def refusal(path: Path, *fragments: str, at: int | None) -> VhdfastError:
-    """The error that opening or mapping raises; its text holds the fragments, in order."""
-    with pytest.raises(ImageError) as caught, open_image(path, "vhdx") as image:
-        for _ in image.windows():
-            pass
-    text = str(caught.value)
-    place = 0
-    for fragment in fragments:
-        assert fragment in text[place:], f"{fragment!r} is not in {text!r}"
-        place = text.index(fragment, place) + len(fragment)
-    assert caught.value.path == str(path)
-    assert caught.value.offset == at
-    return caught.value
-
-
-def u16(value: int) -> bytes:
-    return struct.pack("<H", value)
-
-
-def u32(value: int) -> bytes:
-    return struct.pack("<I", value)
-
-
-def u64(value: int) -> bytes:
-    return struct.pack("<Q", value)
+    return small_disk(tmp_path / "disk.vhdx")
 
 
 # ---- the file and its headers -------------------------------------------------------------------
@@ -256,14 +215,6 @@ def test_regions_that_overlap(
 
 # ---- metadata -----------------------------------------------------------------------------------
 
-ITEMS = {
-    "file parameters": 0,
-    "virtual disk size": 1,
-    "virtual disk id": 2,
-    "logical sector size": 3,
-    "physical sector size": 4,
-}
-ITEM_AT = METADATA + 64 * KIB  # of the first item; the builder puts them one behind the other
 ENTRY_AT = METADATA + 32
 
 
