@@ -1,1 +1,0 @@
-"""Images made to break the reader."""

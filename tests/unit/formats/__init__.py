@@ -1,1 +1,0 @@
-"""The formats: maps, bytes, notices and refusals."""
