@@ -40,7 +40,7 @@ cdef extern from "vhdfast.h" nogil:
         int32_t fd
         int32_t direct_fd
         uint32_t direct_minimum
-        uint32_t reserved
+        uint32_t allocate_ahead
 
     cdef struct vf_copied:
         uint64_t read

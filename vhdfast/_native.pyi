@@ -28,7 +28,13 @@ class SourceTable:
 class Sink:
     path: str
     def __init__(
-        self, fd: int, size: int, path: str, direct_fd: int = -1, direct_minimum: int = 65536
+        self,
+        fd: int,
+        size: int,
+        path: str,
+        direct_fd: int = -1,
+        direct_minimum: int = 65536,
+        allocate_ahead: bool = False,
     ) -> None: ...
 
 def copy_segment(

@@ -234,11 +234,12 @@ cdef class Sink:
     cdef readonly object path
 
     def __cinit__(self, int fd, uint64_t size, path, int direct_fd=-1,
-                  uint32_t direct_minimum=65536):
+                  uint32_t direct_minimum=65536, bint allocate_ahead=False):
         self.sink.fd = fd
         self.sink.size = size
         self.sink.direct_fd = direct_fd
         self.sink.direct_minimum = direct_minimum
+        self.sink.allocate_ahead = allocate_ahead
         self.path = path
 
 

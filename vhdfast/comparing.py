@@ -32,8 +32,9 @@ PIECE = SCRATCH_BYTES // 2
 class Comparison:
     """The answer of a comparison.
 
-    first_difference: virtual offset of the first byte that differs, None where none does.
-    reason: "content" or "size" where they differ. compared: bytes that were read of each side.
+    first_difference: virtual offset of the first byte that differs; None where none does, and
+    where strict looked at the sizes alone.
+    reason: "content", or "size" where only one disk has data there. compared: bytes that were read of each side.
     """
 
     same: bool
@@ -159,7 +160,7 @@ def compare_images(
     """
     sizes = (left.virtual_size, right.virtual_size)
     if strict and sizes[0] != sizes[1]:
-        return Comparison(False, min(sizes), "size", sizes, 0)
+        return Comparison(False, None, "size", sizes, 0)
     make = _plain_reader if plain else _native_reader
     readers = (make(left), make(right))
     differences: list[int] = []

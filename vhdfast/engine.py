@@ -68,7 +68,8 @@ def run(
 
     do: returns the bytes of progress that the item was worth; scratch is its thread's own
         page-aligned buffer.
-    total, what: for the monitor. rate: bytes a second at most, cost(item) of them each.
+    total, what: for the monitor, which is told of all of it once nothing is left to do.
+    rate: bytes a second at most, cost(item) of them each.
 
     The first exception stops all workers at their next item and is raised here once they have
     ended; so is an interruption (KeyboardInterrupt or whatever a signal handler raises).
@@ -113,6 +114,8 @@ def run(
             while thread.is_alive():
                 thread.join(TICK_S)
                 monitor.advance(done)
+        if not failures:
+            monitor.advance(total)
     finally:
         stop.set()
         for thread in threads:

@@ -2,7 +2,7 @@
 
 The library raises these and nothing else for what goes wrong with images, targets and machines;
 the command line maps them to exit codes in one place. Findings about an image that is readable
-are values (`vhdfast.formats.base.Warning_`, check findings), never exceptions.
+are values (`vhdfast.formats.Notice`), never exceptions.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ struct vf_sink {
     int32_t fd;
     int32_t direct_fd;       /* the same file opened with O_DIRECT, or -1 */
     uint32_t direct_minimum; /* shorter runs go through fd */
-    uint32_t reserved;
+    uint32_t allocate_ahead; /* not 0: make the blocks of a row before writing it past the cache */
 };
 
 struct vf_copied {

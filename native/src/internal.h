@@ -26,6 +26,11 @@ int vf_source_read(const struct vf_source *sources, size_t file, uint64_t offset
 int vf_sink_write(const struct vf_sink *sink, const uint8_t *bytes, size_t length,
                   uint64_t offset, struct vf_error *reterr);
 
+/* Make blocks for a range that is about to be written through direct_fd, or give back those of a
+ * range that needed none. Both are hints: where they fail, nothing is lost but speed or space. */
+void vf_sink_allocate(const struct vf_sink *sink, uint64_t offset, uint64_t length);
+void vf_sink_release(const struct vf_sink *sink, uint64_t offset, uint64_t length);
+
 /* CPU features, read once. */
 enum vf_cpu_feature {
     VF_CPU_SSE2 = 1,

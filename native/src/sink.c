@@ -4,6 +4,39 @@
 #include <errno.h>
 #include <unistd.h>
 
+#if defined(__linux__)
+
+#include <fcntl.h>
+
+void vf_sink_allocate(const struct vf_sink *sink, uint64_t offset, uint64_t length)
+{
+    (void)!fallocate(sink->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+}
+
+void vf_sink_release(const struct vf_sink *sink, uint64_t offset, uint64_t length)
+{
+    (void)!fallocate(sink->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                     (off_t)length);
+}
+
+#else
+
+void vf_sink_allocate(const struct vf_sink *sink, uint64_t offset, uint64_t length)
+{
+    (void)sink;
+    (void)offset;
+    (void)length;
+}
+
+void vf_sink_release(const struct vf_sink *sink, uint64_t offset, uint64_t length)
+{
+    (void)sink;
+    (void)offset;
+    (void)length;
+}
+
+#endif
+
 #define MAX_CALL ((size_t)1 << 30)
 
 int vf_sink_write(const struct vf_sink *sink, const uint8_t *bytes, size_t length,

@@ -223,3 +223,19 @@ def test_compare_sees_data_behind_the_shorter_disk(small_disk: Path, tmp_path: P
         5 * MIB + 512 + 100_000,
         "size",
     )
+
+
+@pytest.mark.parametrize("allocate", [False, True])
+def test_zeros_within_long_data_are_holes_unless_all_is_allocated(
+    allocate: bool, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "disk.raw", tmp_path / "x.vhd"
+    noise = os.urandom(MIB)
+    source.write_bytes(noise + bytes(3 * MIB) + noise + bytes(2 * MIB) + noise)
+
+    result = vhdfast.convert(source, target, from_format="raw", allocate=allocate)
+
+    assert target.read_bytes()[: 8 * MIB] == source.read_bytes()
+    assert (result.written, result.zeros_found) == (3 * MIB, 5 * MIB)
+    taken = target.stat().st_blocks * 512
+    assert taken >= 8 * MIB if allocate else taken < 4 * MIB

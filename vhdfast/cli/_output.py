@@ -20,7 +20,7 @@ JSON_INTERVAL_S = 1.0
 
 
 class Console:
-    """Where a verb prints. Text goes to stdout unless --json or --quiet; results win over both."""
+    """Where a verb prints. --quiet silences text and warnings, --json text; JSON always comes."""
 
     def __init__(self, is_json: bool, is_quiet: bool, is_verbose: bool, log: str | None) -> None:
         self.is_json = is_json

@@ -54,9 +54,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
             one, other = (format_bytes(size) for size in answer.sizes)
             console.text(f"sizes: {one} and {other}, the longer one ends in zeros")
         return 0
-    where = answer.first_difference or 0
-    if answer.reason == "size":
-        one, other = (format_bytes(size) for size in answer.sizes)
+    where = answer.first_difference
+    one, other = (format_bytes(size) for size in answer.sizes)
+    if where is None:
+        console.text(f"different: sizes are {one} and {other}")
+    elif answer.reason == "size":
         console.text(f"different: {one} and {other}, from offset {where:#x} on only one has data")
     else:
         console.text(f"different: from offset {where:#x} ({where}) on")

@@ -24,8 +24,6 @@ EXAMPLES = (
     "vhdfast convert --dry-run server.vhdx",
     "vhdfast convert --verify --size=64G disk.img /mnt/out/",
 )
-# Options by which a directory as source finds its disks.
-DISK_SUFFIXES = (".vhd", ".vhdx", ".raw", ".img", ".vmdk", ".qcow2", ".vdi")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -131,18 +129,21 @@ def _target_name(source: str, target: str | None, to: str) -> str:
 
 def _list_disks(directory: str, console: Console) -> int:
     """A directory as source: name the disks in it, copy nothing."""
+    from ..formats import FORMATS
+
+    suffixes = tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
     try:
         names = sorted(
             entry.name
             for entry in os.scandir(directory)
-            if entry.is_file() and entry.name.lower().endswith(DISK_SUFFIXES)
+            if entry.is_file() and entry.name.lower().endswith(suffixes)
         )
     except OSError as error:
         raise UsageError(f"cannot be listed: {error.strerror}", path=directory) from error
     for name in names:
         console.text(f"vhdfast convert {os.path.join(directory, name)}")
     raise UsageError(
-        f"this is a directory with {len(names)} disk images in it",
+        f"this is a directory; disk images in it: {len(names)}",
         path=directory,
         hint="convert them one by one" if names else "name an image",
     )
@@ -151,6 +152,8 @@ def _list_disks(directory: str, console: Console) -> int:
 def _print_plan(plan: ConvertPlan, console: Console) -> None:
     for notice in plan.notices:
         console.warn(str(notice))
+    if plan.space_free is not None and plan.space_needed > plan.space_free:
+        console.warn("the target may not fit: convert would refuse, but for --no-space-check")
     console.json("convert-plan", {"plan": plan})
     free = "unknown" if plan.space_free is None else format_size(plan.space_free)
     lines = columns(
@@ -187,6 +190,7 @@ def _print_result(result: ConvertResult, console: Console) -> None:
             "zeros_known": plan.zero,
             "verified": result.verified,
             "seconds": round(result.seconds, 3),
+            "notices": result.notices,
         },
     )
     rate = result.written / max(result.seconds, 1e-9)

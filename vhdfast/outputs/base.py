@@ -1,8 +1,8 @@
 """What every output is: a subclass of Output, registered by existing.
 
 The life of a target: `constraints` decide its size, `create` makes it under a name of its own,
-workers write through `sink`, `finish` makes it durable and gives it its final name; `abort` leaves
-nothing behind.
+workers write through `sink`, `seal` makes it durable and complete, `publish` gives it its final
+name; `abort` leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -197,7 +197,14 @@ class FileOutput(Output):
 
     @property
     def sink(self) -> _native.Sink:
-        return _native.Sink(self._fd, self.virtual_size, self.path, self._direct_fd)
+        return _native.Sink(
+            self._fd,
+            self.virtual_size,
+            self.path,
+            self._direct_fd,
+            # What is allocated already must not be given back where it is zero.
+            allocate_ahead=not self.options.allocate,
+        )
 
     def trailer(self) -> bytes:
         """What stands behind the disk's bytes; written once they are durable."""
@@ -240,13 +247,13 @@ class FileOutput(Output):
         self._close()
 
     def _sync_directory(self) -> None:
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            # Some network file systems refuse to sync a directory; the file itself is durable.
-            with contextlib.suppress(OSError):
+        # Some network file systems refuse this; the file itself is durable, and has its name.
+        with contextlib.suppress(OSError):
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
                 os.fsync(fd)
-        finally:
-            os.close(fd)
+            finally:
+                os.close(fd)
 
     def _close(self) -> None:
         for fd in (self._fd, self._direct_fd):

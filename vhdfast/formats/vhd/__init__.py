@@ -330,15 +330,14 @@ class VhdImage(ImageFormat):
 def _is_guests(end: _Copy, head: _Copy) -> bool:
     """Whether the footer near the end is data of the dynamic disk that the copy at 0 begins.
 
-    So it is where the disk holds a fixed VHD, and the file was cut before its own footer.
+    So it is where the disk holds a VHD of its own, and the file was cut before its own footer.
     """
-    return (
-        end.footer.disk_type == DiskType.FIXED
-        and end.footer.current_size != end.offset
-        and end.footer.is_intact
-        and head.footer.is_intact
-        and head.footer.disk_type != DiskType.FIXED
-    )
+    one, other = end.footer, head.footer
+    if not one.is_intact or not other.is_intact or other.disk_type == DiskType.FIXED:
+        return False
+    if one.disk_type == DiskType.FIXED:
+        return one.current_size != end.offset
+    return one.unique_id != other.unique_id and one.current_size != other.current_size
 
 
 def _find_stray(tail: bytes, size: int) -> int | None:

@@ -35,7 +35,7 @@ assert _LAYOUT.size == HEADER_LENGTH
 
 @dataclass(frozen=True, slots=True)
 class DynamicHeader:
-    """The header's fields; `parse` has checked those that reading depends on."""
+    """The header's fields; `read` has checked those that reading depends on."""
 
     offset: int
     table_offset: int
