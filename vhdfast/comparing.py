@@ -34,7 +34,8 @@ class Comparison:
 
     first_difference: virtual offset of the first byte that differs; None where none does, and
     where strict looked at the sizes alone.
-    reason: "content", or "size" where only one disk has data there. compared: bytes that were read of each side.
+    reason: "content", or "size" where only one disk has data there.
+    compared: bytes that were read of each side.
     """
 
     same: bool
