@@ -324,11 +324,15 @@ def _copy(
     monitor: Monitor | None,
 ) -> tuple[int, int, int]:
     """(bytes read, written, found zero)."""
-    sink = output.sink
+    # Blocks are made ahead until so much of the data turns out to be zeros that giving them back
+    # costs more than having them early gains.
+    eager, careful = output.sink(allocate_ahead=True), output.sink(allocate_ahead=False)
     totals = [0, 0, 0]
     lock = threading.Lock()
 
     def do(segment: Segment, scratch: memoryview) -> int:
+        read, _, zeros = totals
+        sink = careful if zeros * 4 > read else eager
         counts = _native.copy_segment(image.native_sources(), segment.rows, sink, scratch)
         with lock:
             for column, count in enumerate(counts):
@@ -358,7 +362,8 @@ def _verify(
         open_image(output.sealed_path, output.format_name) as written,
     ):
         fd = written.layer.source.fileno()
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        if fd is not None and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         if written.virtual_size != output.virtual_size:
             raise VerifyError(
                 f"the target reads back with {written.virtual_size} bytes, expected "

@@ -74,10 +74,13 @@ class Output(ABC):
     def create(self) -> None:
         """Make the target, empty and reading as zeros, under a temporary name."""
 
-    @property
     @abstractmethod
-    def sink(self) -> _native.Sink:
-        """What workers write to."""
+    def sink(self, allocate_ahead: bool) -> _native.Sink:
+        """What workers write to.
+
+        allocate_ahead: whether blocks are made before it is known that all of them are needed;
+        that is faster where most are.
+        """
 
     @abstractmethod
     def seal(self) -> None:
@@ -195,15 +198,14 @@ class FileOutput(Output):
             )
         return WriteError(f"cannot be sized: {error}", path=self.path)
 
-    @property
-    def sink(self) -> _native.Sink:
+    def sink(self, allocate_ahead: bool) -> _native.Sink:
         return _native.Sink(
             self._fd,
             self.virtual_size,
             self.path,
             self._direct_fd,
             # What is allocated already must not be given back where it is zero.
-            allocate_ahead=not self.options.allocate,
+            allocate_ahead=allocate_ahead and not self.options.allocate,
         )
 
     def trailer(self) -> bytes:
