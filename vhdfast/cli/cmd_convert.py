@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pkgutil
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
@@ -30,7 +31,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("source", metavar="SRC", help="image file or block device to read")
     parser.add_argument("target", metavar="DST", nargs="?", help="file or directory to write")
     parser.add_argument(
-        "-O", "--to", choices=("fixed-vhd", "raw"), help="what to write (default: fixed-vhd)"
+        "-O", "--to", choices=_outputs(), help="what to write (default: fixed-vhd)"
     )
     parser.add_argument(
         "--fixed", action="store_true", help="write a fixed VHD, the same as --to fixed-vhd"
@@ -68,6 +69,13 @@ def add_arguments(parser: Parser) -> None:
     )
     add_source_options(parser)
     add_work_options(parser)
+
+
+def _outputs() -> list[str]:
+    """The outputs by their files' names: importing them would make --help slow."""
+    folder = os.path.join(os.path.dirname(__file__), os.pardir, "outputs")
+    names = (module.name for module in pkgutil.iter_modules([folder]) if module.name != "base")
+    return sorted(name.replace("_", "-") for name in names)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
