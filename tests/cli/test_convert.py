@@ -116,6 +116,14 @@ def test_a_directory_as_source_lists_its_disks(
     assert names(tmp_path) == ["disk.raw"]
 
 
+def test_the_longest_name_that_a_file_system_takes(
+    vhdfast_cli: Run, small_disk: Path, tmp_path: Path
+) -> None:
+    name = "\u00e4" * 125 + ".vhd"  # 254 bytes
+    assert vhdfast_cli("convert", "disk.raw", name).returncode == 0
+    assert names(tmp_path) == ["disk.raw", name]
+
+
 def test_dry_run_writes_nothing(vhdfast_cli: Run, small_disk: Path, tmp_path: Path) -> None:
     done = vhdfast_cli("convert", "--dry-run", "disk.raw", "disk.vhd")
     assert done.returncode == 0

@@ -113,9 +113,8 @@ class FileOutput(Output):
         directory, name = os.path.split(self.path)
         self.directory = directory
         # Hidden, and short enough for file systems that allow 255 bytes.
-        self._temporary = os.path.join(
-            directory, f".{name[:200]}.{secrets.token_hex(4)}.part"
-        )
+        short = os.fsdecode(os.fsencode(name)[:200])
+        self._temporary = os.path.join(directory, f".{short}.{secrets.token_hex(4)}.part")
         self._fd = -1
         self._direct_fd = -1
         self._created = False
