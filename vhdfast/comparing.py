@@ -191,7 +191,8 @@ def compare_images(
 
     run(work(), do, what=what, total=min(sizes), jobs=jobs, monitor=monitor)
     if not differences and sizes[0] != sizes[1]:
-        tail = _first_data(left if sizes[0] > sizes[1] else right, min(sizes), readers)
+        longer = 0 if sizes[0] > sizes[1] else 1
+        tail = _first_data((left, right)[longer], min(sizes), readers[longer])
         if tail is not None:
             return Comparison(False, tail, "size", sizes, compared)
     if differences:
@@ -206,7 +207,7 @@ def _first_difference(one: Any, other: Any) -> int | None:
     return int(np.argmax(left != right))
 
 
-def _first_data(image: Image, offset: int, readers: Any) -> int | None:
+def _first_data(image: Image, offset: int, read: _Reader) -> int | None:
     """Offset of the first byte from `offset` on that is not zero, None where all are."""
     buffer = bytearray(PIECE)
     for window in image.windows(offset):
@@ -214,9 +215,10 @@ def _first_data(image: Image, offset: int, readers: Any) -> int | None:
             start, end = int(row["offset"]), int(row["offset"]) + int(row["length"])
             for at in range(start, end, PIECE):
                 view = memoryview(buffer)[: min(PIECE, end - at)]
-                image.pread_into(at, view)
-                if not _native.is_zero(view):
-                    return at + int(np.flatnonzero(np.frombuffer(view, np.uint8))[0])
+                read(clip(window.rows, at, len(view)), at, view)
+                found = np.frombuffer(view, np.uint8)
+                if found.any():
+                    return at + int(np.flatnonzero(found)[0])
     return None
 
 

@@ -239,3 +239,23 @@ def test_zeros_within_long_data_are_holes_unless_all_is_allocated(
     assert (result.written, result.zeros_found) == (3 * MIB, 5 * MIB)
     taken = target.stat().st_blocks * 512
     assert taken >= 8 * MIB if allocate else taken < 4 * MIB
+
+
+def test_verify_sees_data_behind_the_sources_end(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vhdfast.outputs.fixed_vhd import FixedVhd
+
+    seal = FixedVhd.seal
+
+    def seal_and_damage(self: FixedVhd) -> None:
+        seal(self)
+        with open(self.sealed_path, "r+b") as file:
+            file.seek(6 * MIB - 1)
+            file.write(b"x")
+
+    monkeypatch.setattr(FixedVhd, "seal", seal_and_damage)
+    with pytest.raises(errors.VerifyError) as caught:
+        vhdfast.convert(small_disk, tmp_path / "x.vhd", verify_copy=True)
+    assert caught.value.offset == 6 * MIB - 1
+    only(tmp_path, "disk.raw")
