@@ -1,4 +1,4 @@
-"""Builds the one extension, vhdfast._native; everything else is in pyproject.toml.
+"""Builds the extensions, vhdfast._native and vhdfast._codecs; the rest is in pyproject.toml.
 
 VHDFAST_CFLAGS adds compiler flags (CI: -Werror; a profile build: -g -fno-omit-frame-pointer).
 """
@@ -34,6 +34,7 @@ extension = Extension(
 )
 
 setup(
+    cffi_modules=["native/codecs/build.py:ffibuilder"],
     ext_modules=cythonize(
         [extension],
         compiler_directives={

@@ -17,7 +17,7 @@ install_packages() { # installs what of these Debian packages is missing
         apt-get install -y -q --no-install-recommends "${missing[@]}"
 }
 
-install_packages python3-venv python3-dev gcc libc6-dev e2fsprogs fdisk
+install_packages python3-venv python3-dev gcc libc6-dev libdeflate-dev libzstd-dev zlib1g-dev e2fsprogs fdisk
 
 [ -x .venv/bin/python ] || python3 -m venv .venv
 .venv/bin/python -m pip install -q --upgrade pip

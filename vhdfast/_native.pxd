@@ -17,6 +17,7 @@ cdef extern from "vhdfast.h" nogil:
         VF_KERNEL_UNKNOWN
         VF_KERNEL_NOT_BUILT
         VF_KERNEL_NO_CPU
+        VF_DECODE_FAILED
 
     cdef struct vf_extent:
         uint64_t offset
@@ -32,6 +33,7 @@ cdef extern from "vhdfast.h" nogil:
     cdef struct vf_source:
         const uint8_t *memory
         uint64_t size
+        uint64_t start
         int32_t fd
         int32_t reserved
 
@@ -41,6 +43,16 @@ cdef extern from "vhdfast.h" nogil:
         int32_t direct_fd
         uint32_t direct_minimum
         uint32_t allocate_ahead
+
+    ctypedef int (*vf_decode)(void *, uint32_t, const uint8_t *, size_t, uint8_t *, size_t) noexcept
+
+    cdef struct vf_decoder:
+        vf_decode decode
+        void *state
+        uint8_t *packed
+        size_t packed_size
+        uint8_t *unit
+        size_t unit_size
 
     cdef struct vf_copied:
         uint64_t read
@@ -73,12 +85,12 @@ cdef extern from "vhdfast.h" nogil:
 
     int vf_copy_segment(const vf_source *sources, size_t source_count, const vf_extent *rows,
                         size_t row_count, const vf_sink *sink, uint8_t *scratch,
-                        size_t scratch_size, vf_zero_kernel kernel, vf_copied *copied,
-                        vf_error *reterr)
+                        size_t scratch_size, vf_zero_kernel kernel, const vf_decoder *decoder,
+                        vf_copied *copied, vf_error *reterr)
     int vf_read_segment(const vf_source *sources, size_t source_count, const vf_extent *rows,
                         size_t row_count, uint64_t offset, uint8_t *buffer, size_t length,
-                        vf_error *reterr)
+                        const vf_decoder *decoder, vf_error *reterr)
     int vf_gather(const vf_source *source, const uint64_t *offsets, size_t count, size_t size,
                   uint8_t *buffer, vf_error *reterr)
-    int vf_split_holes(int fd, uint16_t file, const vf_extent *rows, size_t row_count,
+    int vf_split_holes(const vf_source *source, uint16_t file, const vf_extent *rows, size_t row_count,
                        vf_extent *out, size_t max_rows, size_t *ret_count, vf_error *reterr)

@@ -37,10 +37,22 @@ class Sink:
         allocate_ahead: bool = False,
     ) -> None: ...
 
+class Decoder:
+    def __init__(
+        self, decode: int, state: int, packed: Any, unit: Any, owner: object
+    ) -> None: ...
+
 def copy_segment(
-    sources: SourceTable, rows: Rows, sink: Sink, scratch: Any, kernel: str | None = None
+    sources: SourceTable,
+    rows: Rows,
+    sink: Sink,
+    scratch: Any,
+    decoder: Decoder | None = None,
+    kernel: str | None = None,
 ) -> tuple[int, int, int]: ...
-def read_segment(sources: SourceTable, rows: Rows, offset: int, buffer: Any) -> None: ...
+def read_segment(
+    sources: SourceTable, rows: Rows, offset: int, buffer: Any, decoder: Decoder | None = None
+) -> None: ...
 def gather(
     source: Source, offsets: npt.NDArray[np.uint64], size: int
 ) -> npt.NDArray[np.uint8]: ...

@@ -9,7 +9,7 @@ import os as _os
 import numpy as np
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 
 from . import errors as _errors
 from .extents import EXTENT
@@ -159,7 +159,8 @@ cdef _bytes_of(buffer):
 cdef class SourceTable:
     """The open sources of an image as native code sees them; keeps them alive.
 
-    sources: objects with `size`, `path`, `memory` (bytes or None) and `fileno()`.
+    sources: objects with `size`, `path`, `start`, `memory` (bytes or None) and `fileno()`. Rows may
+    not name those that have neither memory nor a descriptor.
     """
 
     cdef vf_source *table
@@ -176,12 +177,14 @@ cdef class SourceTable:
             raise MemoryError
         for index, source in enumerate(self.sources):
             self.table[index].size = source.size
+            self.table[index].start = source.start
             if source.memory is not None:
                 # bytes objects do not move, and self.sources holds them.
                 self.table[index].memory = <const uint8_t *><char *>(<bytes>source.memory)
                 self.table[index].fd = -1
             else:
-                self.table[index].fd = source.fileno()
+                fd = source.fileno()
+                self.table[index].fd = -1 if fd is None else fd
 
     def __dealloc__(self):
         PyMem_Free(self.table)
@@ -203,6 +206,13 @@ cdef _raise(vf_error *error, sources, target):
             path=path,
             offset=error.offset,
             hint="stop what uses the image or copy a snapshot of it",
+        )
+    if error.status == VF_DECODE_FAILED:
+        raise _errors.CorruptImageError(
+            f"the compressed data here does not decode to the {error.length} bytes it stands for",
+            path=path,
+            offset=error.offset,
+            hint="the image is damaged: copy it again and compare checksums",
         )
     if error.status == VF_WRITE_FAILED:
         if error.os_errno in (_errno.ENOSPC, _errno.EDQUOT):
@@ -243,13 +253,37 @@ cdef class Sink:
         self.path = path
 
 
-def copy_segment(SourceTable sources not None, const vf_extent[::1] rows not None,
-                 Sink sink not None, uint8_t[::1] scratch not None, kernel=None):
-    """Copy DATA rows to the sink, zero granules becoming holes.
+cdef class Decoder:
+    """What decodes COMPRESSED rows, with its buffers: one thread's own.
 
-    Returns (bytes read, bytes written, bytes found zero). Raises ReadError, SourceChangedError,
-    WriteError, NoSpaceError, TargetTooLargeError.
+    decode, state: addresses of a function as struct vf_decoder wants it and of what it is given.
+    packed, unit: buffers for stored and for decoded bytes of one unit. owner: kept alive with it.
     """
+
+    cdef vf_decoder decoder
+    cdef object kept
+    cdef uint8_t[::1] packed
+    cdef uint8_t[::1] unit
+
+    def __cinit__(self, uintptr_t decode, uintptr_t state, uint8_t[::1] packed not None,
+                  uint8_t[::1] unit not None, owner):
+        self.packed, self.unit, self.kept = packed, unit, owner
+        self.decoder.decode = <vf_decode>decode
+        self.decoder.state = <void *>state
+        self.decoder.packed, self.decoder.packed_size = &packed[0], packed.shape[0]
+        self.decoder.unit, self.decoder.unit_size = &unit[0], unit.shape[0]
+
+
+def copy_segment(SourceTable sources not None, const vf_extent[::1] rows not None,
+                 Sink sink not None, uint8_t[::1] scratch not None, Decoder decoder=None,
+                 kernel=None):
+    """Copy DATA and COMPRESSED rows to the sink, zero granules becoming holes.
+
+    decoder: needed where a row is COMPRESSED.
+    Returns (bytes read, bytes written, bytes found zero). Raises ReadError, SourceChangedError,
+    CorruptImageError, WriteError, NoSpaceError, TargetTooLargeError.
+    """
+    cdef const vf_decoder *unpack = NULL if decoder is None else &decoder.decoder
     cdef vf_zero_kernel chosen = _zero_kernel(kernel)
     cdef vf_copied copied
     cdef vf_error error
@@ -261,15 +295,21 @@ def copy_segment(SourceTable sources not None, const vf_extent[::1] rows not Non
     if count:
         with nogil:
             status = vf_copy_segment(sources.table, sources.count, &rows[0], count, &sink.sink,
-                                     &scratch[0], scratch.shape[0], chosen, &copied, &error)
+                                     &scratch[0], scratch.shape[0], chosen, unpack, &copied,
+                                     &error)
         if status != VF_OK:
             _raise(&error, sources, sink.path)
     return copied.read, copied.written, copied.zeros
 
 
 def read_segment(SourceTable sources not None, const vf_extent[::1] rows not None,
-                 uint64_t offset, uint8_t[::1] buffer not None):
-    """Fill buffer with the virtual disk's bytes at `offset`; zeros where no row speaks."""
+                 uint64_t offset, uint8_t[::1] buffer not None, Decoder decoder=None):
+    """Fill buffer with the virtual disk's bytes at `offset`; zeros where no row speaks.
+
+    decoder: needed where a row is COMPRESSED. Raises ReadError, SourceChangedError,
+    CorruptImageError.
+    """
+    cdef const vf_decoder *unpack = NULL if decoder is None else &decoder.decoder
     cdef vf_error error
     cdef int status
     cdef size_t count = rows.shape[0], length = buffer.shape[0]
@@ -277,7 +317,7 @@ def read_segment(SourceTable sources not None, const vf_extent[::1] rows not Non
         return
     with nogil:
         status = vf_read_segment(sources.table, sources.count, &rows[0] if count else NULL,
-                                 count, offset, &buffer[0], length, &error)
+                                 count, offset, &buffer[0], length, unpack, &error)
     if status != VF_OK:
         _raise(&error, sources, None)
 
@@ -309,16 +349,17 @@ def split_holes(source, uint16_t file, const vf_extent[::1] rows not None, size_
     """
     cdef vf_error error
     cdef size_t count = 0, given = rows.shape[0]
-    cdef int status, fd = source.fileno()
+    cdef int status
+    cdef SourceTable table = SourceTable([source])
     out = np.zeros(max_rows, dtype=EXTENT)
     cdef vf_extent[::1] view = out
     if not given or not max_rows:
         return out[:0]
     with nogil:
-        status = vf_split_holes(fd, file, &rows[0], given, &view[0], max_rows, &count, &error)
+        status = vf_split_holes(table.table, file, &rows[0], given, &view[0], max_rows, &count, &error)
     if status != VF_OK:
         error.file = 0
-        _raise(&error, SourceTable([source]), None)
+        _raise(&error, table, None)
     return out[:count]
 
 

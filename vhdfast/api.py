@@ -10,8 +10,9 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from . import _native, contents
+from . import contents
 from .comparing import Comparison, compare_images, verify
 from .engine import run
 from .errors import (
@@ -23,12 +24,15 @@ from .errors import (
     UsageError,
     VerifyError,
 )
-from .formats import Notice
+from .formats import Notice, ReadOptions
 from .image import Image, open_image
 from .monitor import Monitor
 from .outputs import OUTPUTS, FileOutput, TargetOptions
 from .plan import Segment, Survey, segments, survey
 from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["ConvertPlan", "ConvertResult", "compare", "convert", "plan_conversion"]
 
@@ -80,28 +84,26 @@ def convert(
     allocate: bool = False,
     unique_id: str | None = None,
     verify_copy: bool = False,
-    chs_size: bool = False,
     allow_4kn: bool = False,
-    ask_holes: bool = True,
     check_space: bool = True,
     jobs: int | None = None,
     rate: int | None = None,
     monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
 ) -> ConvertResult:
     """Convert a disk image into `target`, which gets its name only when all of it is durable.
 
     to: an output ("fixed-vhd", "raw"). align: the virtual size is rounded up to a multiple of it
     (1 MiB for a fixed VHD, 512 bytes for raw). size: a larger virtual size to end with.
     force: replace an existing target. allocate: reserve all of its bytes. unique_id: UUID of the
-    disk. verify_copy: read both sides back and compare. chs_size: a VHD's size by its geometry.
-    allow_4kn: take a partition table made for 4096-byte sectors. ask_holes: False does not ask
-    the file system for holes. check_space: False starts even where the map says that the target
-    may not fit. jobs: worker threads. rate: bytes a second at most.
+    disk. verify_copy: read both sides back and compare. allow_4kn: take a partition table made for
+    4096-byte sectors. check_space: False starts even where the map says that the target may not
+    fit. jobs: worker threads. rate: bytes a second at most. reading: ReadOptions for the source.
 
     Raises UsageError, ImageError, CopyError, TargetError; then the target is as it was before.
     """
     started = time.monotonic()
-    with open_image(source, from_format, chs_size=chs_size, ask_holes=ask_holes) as image:
+    with open_image(source, from_format, **reading) as image:
         output, plan, found = _prepare(
             image, target, to, align, size, TargetOptions(
                 force, allocate, _checked_uuid(unique_id), _source_date_epoch()
@@ -116,7 +118,7 @@ def convert(
             output.seal()
             verified = None
             if verify_copy:
-                verified = _verify(image, output, from_format, chs_size, jobs, monitor)
+                verified = _verify(image, output, from_format, reading, jobs, monitor)
             image.check_unchanged()
             output.publish()
         except BaseException:
@@ -137,13 +139,12 @@ def plan_conversion(
     size: int | None = None,
     force: bool = False,
     allocate: bool = False,
-    chs_size: bool = False,
     allow_4kn: bool = False,
-    ask_holes: bool = True,
     jobs: int | None = None,
+    **reading: Unpack[ReadOptions],
 ) -> ConvertPlan:
     """What `convert` would do with the same arguments. Writes nothing; raises what it would."""
-    with open_image(source, from_format, chs_size=chs_size, ask_holes=ask_holes) as image:
+    with open_image(source, from_format, **reading) as image:
         options = TargetOptions(force, allocate)
         output, plan, _ = _prepare(image, target, to, align, size, options, allow_4kn, jobs)
         output.check_target()
@@ -157,18 +158,18 @@ def compare(
     left_format: str | None = None,
     right_format: str | None = None,
     strict: bool = False,
-    ask_holes: bool = True,
     jobs: int | None = None,
     monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
 ) -> Comparison:
     """Whether two images hold the same disk.
 
-    Sizes may differ where the longer tail is zero, unless strict. Raises what opening and reading
-    raise.
+    Sizes may differ where the longer tail is zero, unless strict. reading: ReadOptions for
+    both. Raises what opening and reading raise.
     """
     with (
-        open_image(left, left_format, ask_holes=ask_holes) as one,
-        open_image(right, right_format, ask_holes=ask_holes) as other,
+        open_image(left, left_format, **reading) as one,
+        open_image(right, right_format, **reading) as other,
     ):
         answer = compare_images(one, other, strict=strict, jobs=jobs, monitor=monitor)
         one.check_unchanged()
@@ -333,7 +334,7 @@ def _copy(
     def do(segment: Segment, scratch: memoryview) -> int:
         read, _, zeros = totals
         sink = careful if zeros * 4 > read else eager
-        counts = _native.copy_segment(image.native_sources(), segment.rows, sink, scratch)
+        counts = image.copy_rows(segment.rows, sink, scratch)
         with lock:
             for column, count in enumerate(counts):
                 totals[column] += count
@@ -352,13 +353,13 @@ def _verify(
     image: Image,
     output: FileOutput,
     from_format: str | None,
-    chs_size: bool,
+    reading: ReadOptions,
     jobs: int | None,
     monitor: Monitor | None,
 ) -> int:
     """Both sides opened and mapped afresh; the target's bytes come from the disk."""
     with (
-        open_image(image.path, from_format or image.layer.name, chs_size=chs_size) as fresh,
+        open_image(image.path, from_format, **reading) as fresh,
         open_image(output.sealed_path, output.format_name) as written,
     ):
         fd = written.layer.source.fileno()

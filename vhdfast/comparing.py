@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import _native
+from . import codecs
 from .engine import SCRATCH_BYTES, run
-from .errors import ReadError, SourceChangedError, VerifyError
+from .errors import CorruptImageError, ReadError, SourceChangedError, VerifyError
 from .extents import ExtentMap, Kind, Rows, clip
+from .files import Source
 from .image import Image
 from .monitor import Monitor
 from .units import MIB
@@ -61,7 +62,7 @@ class _Reader(Protocol):
 
 def _native_reader(image: Image) -> _Reader:
     def read(rows: Rows, offset: int, buffer: memoryview) -> None:
-        _native.read_segment(image.native_sources(), rows, offset, buffer)
+        image.read_rows(rows, offset, buffer)
 
     return read
 
@@ -73,29 +74,49 @@ def _plain_reader(image: Image) -> _Reader:
         buffer[:] = bytes(len(buffer))
         sources = image.layer.sources
         for row in rows:
-            if row["kind"] != Kind.DATA:
-                continue
-            source, at = sources[int(row["file"])], int(row["offset"]) - offset
+            at = int(row["offset"]) - offset
             view = buffer[at : at + int(row["length"])]
-            start = int(row["file_offset"])
-            fd = source.fileno()
-            if fd is None:
-                view[:] = source.read(start, len(view))
-                continue
-            while view:
-                try:
-                    count = os.preadv(fd, [view], start)
-                except OSError as error:
-                    raise ReadError(
-                        f"reading failed: {error.strerror}", path=source.path, offset=start
-                    ) from error
-                if not count:
-                    raise SourceChangedError(
-                        "the file was cut while it was read", path=source.path, offset=start
-                    )
-                view, start = view[count:], start + count
+            if row["kind"] == Kind.DATA:
+                _read_plainly(sources[int(row["file"])], int(row["file_offset"]), view)
+            elif row["kind"] == Kind.COMPRESSED:
+                view[:] = _decode_plainly(sources[int(row["file"])], row)
 
     return read
+
+
+def _read_plainly(source: Source, offset: int, view: memoryview) -> None:
+    fd = source.fileno()
+    if fd is None:
+        view[:] = source.read_exact(offset, len(view), "disk's data")
+        return
+    offset += source.start
+    while view:
+        try:
+            count = os.preadv(fd, [view], offset)
+        except OSError as error:
+            raise ReadError(
+                f"reading failed: {error.strerror}", path=source.path, offset=offset
+            ) from error
+        if not count:
+            raise SourceChangedError(
+                "the file was cut while it was read", path=source.path, offset=offset
+            )
+        view, offset = view[count:], offset + count
+
+
+def _decode_plainly(source: Source, row: Any) -> bytes:
+    """The bytes of a COMPRESSED row, by the second decoder."""
+    start, length = int(row["file_offset"]), int(row["decoded_length"])
+    packed = source.read(start, int(row["stored_length"]))
+    unit = codecs.decode(int(row["codec"]), packed, length)
+    if unit is None:
+        raise CorruptImageError(
+            f"the compressed data here does not decode to {length} bytes",
+            path=source.path,
+            offset=start,
+        )
+    skip = int(row["skip"])
+    return unit[skip : skip + int(row["length"])]
 
 
 def _pieces(left: Image, right: Image) -> Iterator[_Piece]:

@@ -31,7 +31,13 @@ __all__ = [
     "VerifyError",
     "VhdfastError",
     "WriteError",
+    "printable",
 ]
+
+
+def printable(text: str, limit: int = 1024) -> str:
+    """A name out of an image, fit for a message: what cannot be printed becomes '?'."""
+    return "".join(c if c.isprintable() else "?" for c in text[:limit])
 
 
 class VhdfastError(Exception):

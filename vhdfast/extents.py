@@ -37,6 +37,7 @@ EXTENT = np.dtype(
 Rows = npt.NDArray[np.void]
 
 MAX_ROWS = 65536  # rows in one window: 2.5 MiB
+MAX_UNIT = 4 << 20  # bytes of a compressed unit, as it is stored and decoded
 
 
 class Kind(IntEnum):
@@ -146,6 +147,42 @@ def clip(rows: Rows, offset: int, length: int) -> Rows:
     return out
 
 
+def overlay(top: Rows, base: Rows) -> Rows:
+    """The rows of `top` with its UNALLOCATED ranges as `base` has them, ZERO where it has none.
+
+    Both: ascending and not overlapping. base may leave gaps and reach beyond top.
+    """
+    hidden = top["kind"] == Kind.UNALLOCATED
+    if not hidden.any():
+        return top
+    gap_starts, gap_ends = _bounds(top[hidden])
+    base_starts, base_ends = _bounds(base)
+    cuts = np.unique(np.concatenate((gap_starts, gap_ends, base_starts, base_ends)))
+    lows, highs = cuts[:-1], cuts[1:]
+    gap = np.searchsorted(gap_starts, lows, side="right") - 1
+    wanted = (gap >= 0) & (lows < gap_ends[np.maximum(gap, 0)])
+    lows, highs = lows[wanted], highs[wanted]
+    pieces = make_rows(lows, highs - lows, Kind.ZERO)
+    if len(base):
+        owner = np.searchsorted(base_starts, lows, side="right") - 1
+        owned = (owner >= 0) & (lows < base_ends[np.maximum(owner, 0)])
+        chosen = base[owner[owned]]
+        cut = lows[owned] - chosen["offset"]
+        chosen["offset"] = lows[owned]
+        chosen["length"] = (highs - lows)[owned]
+        chosen["file_offset"] += np.where(chosen["kind"] == Kind.DATA, cut, np.uint64(0))
+        packed = chosen["kind"] == Kind.COMPRESSED
+        chosen["skip"][packed] += cut[packed].astype(np.uint32)
+        pieces[owned] = chosen
+    rows = concatenate([top[~hidden], pieces])
+    return rows[np.argsort(rows["offset"], kind="stable")]
+
+
+def _bounds(rows: Rows) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    starts: npt.NDArray[np.uint64] = rows["offset"].copy()
+    return starts, starts + rows["length"]
+
+
 def cut_at_file_end(rows: Rows, file: int, size: int) -> tuple[Rows, int]:
     """Rows whose DATA stops at `size` of source number `file`, the rest of it being ZERO.
 
@@ -231,6 +268,14 @@ class ExtentMap:
             packed = stored[stored["kind"] == Kind.COMPRESSED]
             if (packed["skip"] + packed["length"] > packed["decoded_length"]).any():
                 raise InternalError("a compressed row reaches beyond its decoded unit")
+            if (
+                not packed["stored_length"].all()
+                or (packed["stored_length"] > MAX_UNIT).any()
+                or (packed["decoded_length"] > MAX_UNIT).any()
+                or (packed["codec"] > max(Codec)).any()
+                or not packed["codec"].all()
+            ):
+                raise InternalError("a compressed row has no size, too large a size, or no codec")
         rows = merge(rows)
         if len(rows) > max_rows:
             rows = rows[:max_rows]

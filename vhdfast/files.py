@@ -1,4 +1,7 @@
-"""Sources: files, block devices and memory that stored bytes are read from. Never written."""
+"""Sources: files, parts of files, block devices and memory that stored bytes are read from.
+
+Never written.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from types import TracebackType
 
 from .errors import CorruptImageError, ImageError, ReadError, SourceChangedError
 
-__all__ = ["MemorySource", "Source", "SourceFile"]
+__all__ = ["FileSlice", "MemorySource", "Source", "SourceFile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,16 @@ class Identity:
 class Source:
     """Random access to stored bytes: `size`, `path` (for messages) and `read`.
 
-    fileno() is the descriptor, or None where `memory` holds the bytes instead.
+    fileno() is a descriptor that native code reads from, or None: then `memory` holds the bytes,
+    or, where that is None too, only `read` gives them (they come over a network).
     """
 
     path: str
     size: int
     memory: bytes | None = None
+    start: int = 0  # where in the file of fileno() the first byte lies
+    is_device: bool = False
+    knows_holes: bool = False  # whether the file system may be asked for holes
 
     def fileno(self) -> int | None:
         raise NotImplementedError
@@ -39,6 +46,23 @@ class Source:
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes: short only at the end of the source. Raises ReadError."""
         raise NotImplementedError
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Where files that the image names are looked for; empty where it lies in no directory."""
+        return ()
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for two sources that are the same bytes of the same file."""
+        return (id(self),)
+
+    def is_same_file(self, path: str) -> bool:
+        """Whether `path` leads to the file or device that this source reads."""
+        return False
+
+    def check_unchanged(self) -> None:
+        """Raise SourceChangedError where the source is not what it was when it was opened."""
 
     def read_exact(self, offset: int, length: int, what: str) -> bytes:
         """`length` bytes or CorruptImageError; `what` names the structure for the message."""
@@ -72,6 +96,51 @@ class MemorySource(Source):
         return self.memory[offset : offset + length]
 
 
+class FileSlice(Source):
+    """The bytes [offset, offset + length) of another source that has a descriptor.
+
+    It owns that source. Raises CorruptImageError where the range leaves it.
+    """
+
+    def __init__(self, whole: Source, offset: int, length: int, path: str) -> None:
+        if offset < 0 or length < 0 or offset + length > whole.size:
+            raise CorruptImageError(
+                f"{path} is said to take [{offset:#x}, {offset + length:#x}), the file has "
+                f"{whole.size} bytes",
+                path=whole.path,
+                hint="the file is cut short: copy it again and compare checksums",
+            )
+        self.whole = whole
+        self.start = whole.start + offset
+        self.size = length
+        self.path = path
+        self.knows_holes = whole.knows_holes
+        self._offset = offset
+
+    def fileno(self) -> int | None:
+        return self.whole.fileno()
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.whole.read(self._offset + offset, max(0, min(length, self.size - offset)))
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        return self.whole.directories
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return (*self.whole.identity, self.start, self.size)
+
+    def is_same_file(self, path: str) -> bool:
+        return self.whole.is_same_file(path)
+
+    def check_unchanged(self) -> None:
+        self.whole.check_unchanged()
+
+    def close(self) -> None:
+        self.whole.close()
+
+
 class SourceFile(Source):
     """A file or block device opened for reading.
 
@@ -101,6 +170,7 @@ class SourceFile(Source):
                     path=self.path,
                     hint="save the stream to a file first",
                 )
+            self.knows_holes = not self.is_device
             self._identity = self._read_identity()
             self.size = self._identity.size
         except BaseException:
@@ -132,8 +202,18 @@ class SourceFile(Source):
             length -= len(part)
         return b"".join(parts)
 
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """That of the name it was opened by; then, where that is a link, the file's own."""
+        named = os.path.dirname(os.path.abspath(self.path))
+        real = os.path.dirname(os.path.realpath(self.path))
+        return (named,) if real == os.path.realpath(named) else (named, real)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return (self._identity.device, self._identity.inode)
+
     def is_same_file(self, path: str) -> bool:
-        """Whether `path` leads to this very file or device."""
         try:
             status = os.stat(path)
         except OSError:
@@ -143,7 +223,6 @@ class SourceFile(Source):
         return (status.st_dev, status.st_ino) == (self._identity.device, self._identity.inode)
 
     def check_unchanged(self) -> None:
-        """Raise SourceChangedError where the file is not what it was when it was opened."""
         now = self._read_identity()
         if now == self._identity:
             return

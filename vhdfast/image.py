@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from . import _native
 from .errors import UsageError
-from .extents import MAX_ROWS, ExtentMap
-from .files import SourceFile
-from .formats import ImageFormat, ImageInfo, Notice, OpenOptions, open_format
-from .units import MIB
+from .extents import MAX_ROWS, ExtentMap, Kind, Rows, clip
+from .files import MemorySource, SourceFile
+from .formats import ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions, open_format
+from .units import KIB, MIB
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["Image", "open_image"]
 
 # Maps that pread keeps: so many windows of at most so many rows.
 CACHED_WINDOWS = 16
 CACHED_ROWS = 4096
+# Ranges closer than this are fetched from a network in one request.
+FETCH_GAP = 64 * KIB
 
 
 class Image(io.RawIOBase):
@@ -37,7 +45,12 @@ class Image(io.RawIOBase):
         self._position = 0
         self._lock = threading.Lock()
         self._windows: OrderedDict[int, ExtentMap] = OrderedDict()
-        self._table: tuple[int, _native.SourceTable] | None = None
+        self._table = _native.SourceTable(layer.sources)
+        self._remote = [
+            index
+            for index, source in enumerate(layer.sources)
+            if source.memory is None and source.fileno() is None
+        ]
 
     # ---- what it is -----------------------------------------------------------------------------
 
@@ -57,12 +70,12 @@ class Image(io.RawIOBase):
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """Warnings about the image so far; reading more of it may add to them."""
-        return tuple(self.layer.notices)
+        """Warnings about the image and its parents so far; reading more of it may add to them."""
+        return tuple(notice for layer in self.layer.chain() for notice in layer.notices)
 
     def info(self) -> ImageInfo:
         """What the headers say."""
-        return self.layer.info()
+        return dataclasses.replace(self.layer.info(), notices=self.notices)
 
     def extents(
         self, offset: int = 0, length: int | None = None, max_rows: int = MAX_ROWS
@@ -85,26 +98,14 @@ class Image(io.RawIOBase):
             yield window
             offset = window.end
 
-    def native_sources(self) -> _native.SourceTable:
-        """The sources as native code takes them; made anew when a format adds one."""
-        count = len(self.layer.sources)
-        if self._table is None or self._table[0] != count:
-            self._table = (count, _native.SourceTable(self.layer.sources))
-        return self._table[1]
-
     def is_same_file(self, path: str) -> bool:
         """Whether `path` leads to a file that this image reads."""
-        return any(
-            source.is_same_file(path)
-            for source in self.layer.sources
-            if isinstance(source, SourceFile)
-        )
+        return any(source.is_same_file(path) for source in self.layer.sources)
 
     def check_unchanged(self) -> None:
         """Raise SourceChangedError where a source was written to since the image was opened."""
         for source in self.layer.sources:
-            if isinstance(source, SourceFile):
-                source.check_unchanged()
+            source.check_unchanged()
 
     # ---- its bytes ------------------------------------------------------------------------------
 
@@ -129,11 +130,58 @@ class Image(io.RawIOBase):
         while done < count:
             window = self._window_at(offset + done)
             part = min(count - done, window.end - offset - done)
-            _native.read_segment(
-                self.native_sources(), window.rows, offset + done, view[done : done + part]
-            )
+            self.read_rows(window.rows, offset + done, view[done : done + part])
             done += part
         return count
+
+    def read_rows(self, rows: Rows, offset: int, buffer: Any) -> None:
+        """Fill a buffer with the disk's bytes at `offset`, as rows of this image's map say.
+
+        Where no row speaks, zeros. Raises ReadError, SourceChangedError, CorruptImageError.
+        """
+        if self._remote:
+            rows = clip(rows, offset, len(buffer))
+        table, rows = self._reachable(rows)
+        _native.read_segment(table, rows, offset, buffer, _decoder_for(rows))
+
+    def copy_rows(self, rows: Rows, sink: _native.Sink, scratch: Any) -> tuple[int, int, int]:
+        """Copy rows of this image's map to a sink: (bytes read, written, found to be zero).
+
+        scratch: the calling thread's own, page-aligned. Raises what reading and writing raise.
+        """
+        table, rows = self._reachable(rows)
+        return _native.copy_segment(table, rows, sink, scratch, _decoder_for(rows))
+
+    def _reachable(self, rows: Rows) -> tuple[_native.SourceTable, Rows]:
+        """Sources and rows as native code can read them: what only Python reaches is fetched."""
+        if not self._remote:
+            return self._table, rows
+        rows = rows.copy()
+        sources = [*self.layer.sources]
+        for file in self._remote:
+            chosen = np.flatnonzero((rows["file"] == file) & (rows["kind"] >= Kind.DATA))
+            if not len(chosen):
+                continue
+            source = self.layer.sources[file]
+            packed = rows["kind"][chosen] == Kind.COMPRESSED
+            starts = rows["file_offset"][chosen].astype(np.int64)
+            sizes = np.where(packed, rows["stored_length"][chosen], rows["length"][chosen])
+            ends = np.minimum(starts + sizes.astype(np.int64), source.size)
+            order = np.argsort(starts, kind="stable")
+            reach = np.maximum.accumulate(ends[order])
+            fresh = np.flatnonzero(starts[order][1:] > reach[:-1] + FETCH_GAP) + 1
+            group = np.searchsorted(fresh, np.arange(len(order)), side="right")
+            lows = starts[order][np.concatenate(([0], fresh))]
+            highs = reach[np.concatenate((fresh - 1, [len(order) - 1]))]
+            parts = [
+                source.read_exact(int(low), int(high - low), "disk's data")
+                for low, high in zip(lows, highs, strict=True)
+            ]
+            places = np.cumsum(np.concatenate(([0], (highs - lows)[:-1])))
+            rows["file_offset"][chosen[order]] = starts[order] - lows[group] + places[group]
+            rows["file"][chosen] = len(sources)
+            sources.append(MemorySource(b"".join(parts), source.path))
+        return _native.SourceTable(sources), rows
 
     def _window_at(self, offset: int) -> ExtentMap:
         """A map that begins at or before `offset` and ends after it, kept for the next call."""
@@ -207,24 +255,31 @@ class Image(io.RawIOBase):
         return f"<Image {self.layer.name} {self.path!r}, {self.virtual_size} bytes>"
 
 
+def _decoder_for(rows: Rows) -> _native.Decoder | None:
+    """This thread's decoder where a row needs one; the libraries are loaded when one does."""
+    if not (rows["kind"] == Kind.COMPRESSED).any():
+        return None
+    from .codecs import decoder
+
+    return decoder()
+
+
 def open_image(
-    path: str | os.PathLike[str],
-    format: str | None = None,
-    *,
-    chs_size: bool = False,
-    ask_holes: bool = True,
+    path: str | os.PathLike[str], format: str | None = None, **options: Unpack[ReadOptions]
 ) -> Image:
     """Open a disk image for reading.
 
-    format: "raw", "vhd", "vhdx" …; detected where it is None.
-    chs_size: take a VHD's virtual size from its geometry, as some old readers do.
-    ask_holes: False takes a raw file as all data, where asking its file system is slow.
+    format: "raw", "vhd", "qcow2" …; detected where it is None. options: ReadOptions.
 
-    Raises ImageError (missing, unknown, ambiguous, unsupported, corrupt …), ReadError.
+    Raises ImageError (missing, unknown, ambiguous, unsupported, corrupt, unsafe or missing
+    reference …), ReadError, UsageError.
     """
+    how = OpenOptions.of(options)
     source = SourceFile(path)
     try:
-        return Image(open_format(source, format, OpenOptions(chs_size, ask_holes)))
+        layer = open_format(source, format, how)
     except BaseException:
         source.close()
+        how.references.close()
         raise
+    return Image(layer)

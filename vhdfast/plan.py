@@ -2,7 +2,8 @@
 
 A segment is the unit of work, of progress and of retry. Segments are cut at multiples of
 CUT_ALIGNMENT of the virtual disk, so that no two of them touch the same granule of the target, and
-hold at most SEGMENT_BYTES of data and SEGMENT_ROWS rows wherever an aligned cut allows it.
+not inside a compressed unit, so that none is decoded twice. They hold at most SEGMENT_BYTES of data
+and SEGMENT_ROWS rows wherever such a cut allows it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ CUT_ALIGNMENT = MIB
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Rows that one worker copies in one go: DATA only, ascending.
+    """Rows that one worker copies in one go: DATA and COMPRESSED, ascending.
 
     [offset, offset + length) is the part of the virtual disk that the segment answers for, known
     zeros included; all segments together cover the disk.
@@ -34,7 +35,7 @@ class Segment:
     offset: int
     length: int
     rows: Rows
-    stored: int  # bytes of its rows
+    stored: int  # bytes of its rows, decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,18 @@ def segments(image: Image, known: ExtentMap | None = None) -> Iterator[Segment]:
     known: the map of the whole disk where the caller has it already.
     """
     windows: Iterable[ExtentMap] = image.windows() if known is None else [known]
+    alignment = CUT_ALIGNMENT
+    if image.layer.unit_size > alignment:
+        alignment = round_up(image.layer.unit_size, CUT_ALIGNMENT)
     start = 0
     kept: list[Rows] = []  # rows after the last cut, waiting for the next window
     for window in windows:
         rows = window.rows[window.rows["kind"] != Kind.ZERO]
         rows = concatenate([*kept, rows]) if kept else rows
         is_last = window.end == image.virtual_size
-        end = window.end if is_last else round_down(window.end, CUT_ALIGNMENT)
+        end = window.end if is_last else round_down(window.end, alignment)
         if end > start:
-            yield from _cut(rows, start, end)
+            yield from _cut(rows, start, end, alignment)
             rest = clip(rows, end, window.end - end) if end < window.end else rows[:0]
             kept = [rest] if len(rest) else []
             start = end
@@ -80,7 +84,7 @@ def segments(image: Image, known: ExtentMap | None = None) -> Iterator[Segment]:
             kept = [rows] if len(rows) else []
 
 
-def _cut(rows: Rows, start: int, end: int) -> Iterator[Segment]:
+def _cut(rows: Rows, start: int, end: int, alignment: int) -> Iterator[Segment]:
     """Cut rows of [start, end) into segments; a Python step for each segment, not for each row."""
     ends = rows["offset"] + rows["length"]
     totals = np.zeros(len(rows) + 1, dtype=np.uint64)
@@ -101,9 +105,9 @@ def _cut(rows: Rows, start: int, end: int) -> Iterator[Segment]:
         within = min(target - int(totals[last]), int(rows[last]["length"]))
         budget_end = int(rows[last]["offset"]) + within
         is_all = last == len(rows) - 1 and within == int(rows[last]["length"])
-        stop = end if is_all else round_down(budget_end, CUT_ALIGNMENT)
+        stop = end if is_all else round_down(budget_end, alignment)
         if stop <= start:
-            stop = round_up(start + 1, CUT_ALIGNMENT)
+            stop = round_up(start + 1, alignment)
         stop = min(stop, end)
         chosen = clip(rows[first : last + 1], start, stop - start)
         yield Segment(start, stop - start, chosen, int(chosen["length"].sum(dtype=np.uint64)))

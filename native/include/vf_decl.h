@@ -11,7 +11,8 @@ enum vf_status {
     VF_BAD_ARGUMENT = 6,   /* the caller broke the contract; a defect, never the image's fault */
     VF_KERNEL_UNKNOWN = 7, /* no kernel has this name */
     VF_KERNEL_NOT_BUILT = 8, /* this build has no such kernel (another architecture) */
-    VF_KERNEL_NO_CPU = 9     /* this machine's CPU cannot run it */
+    VF_KERNEL_NO_CPU = 9,    /* this machine's CPU cannot run it */
+    VF_DECODE_FAILED = 10    /* a compressed unit does not decode to its length: the image's fault */
 };
 
 enum vf_kind {
@@ -35,10 +36,12 @@ struct vf_extent {
     uint8_t codec;
 };
 
-/* Where stored bytes come from: memory where it is not NULL, else a file descriptor. */
+/* Where stored bytes come from: memory where it is not NULL, else a file descriptor, whose bytes
+ * count from `start`. Where both are missing (fd -1), no row may name the source. */
 struct vf_source {
     const uint8_t *memory;
     uint64_t size;
+    uint64_t start;
     int32_t fd;
     int32_t reserved;
 };
@@ -50,6 +53,22 @@ struct vf_sink {
     int32_t direct_fd;       /* the same file opened with O_DIRECT, or -1 */
     uint32_t direct_minimum; /* shorter runs go through fd */
     uint32_t allocate_ahead; /* not 0: make the blocks of a row before writing it past the cache */
+};
+
+/* 0 where `packed` begins with a stream, or with frames, of at least out_length bytes, the
+ * first out_length of which are then in `out`; what follows in packed is none of its business. Any
+ * other answer means that there is no such stream; `out` is undefined then. */
+typedef int (*vf_decode)(void *state, uint32_t codec, const uint8_t *packed, size_t packed_length,
+                         uint8_t *out, size_t out_length);
+
+/* What decodes COMPRESSED rows, and room to do it in; one thread's own. */
+struct vf_decoder {
+    vf_decode decode;
+    void *state;
+    uint8_t *packed; /* stored bytes: those of a unit, and what follows as far as it has room */
+    size_t packed_size;
+    uint8_t *unit; /* a decoded unit of which only a part is wanted */
+    size_t unit_size;
 };
 
 struct vf_copied {
@@ -103,30 +122,32 @@ uint32_t vf_vhd_checksum(const uint8_t *bytes, size_t length, size_t field);
 
 /* ---- the disk's bytes -------------------------------------------------------------------- */
 
-/* Copy rows (ascending, not overlapping, kinds DATA and ZERO) to the sink, leaving holes where a
- * granule is all zero. No two calls at work at once may touch the same granule of the target.
- * scratch is aligned to a page and scratch_size is a multiple of VF_GRANULE. *copied is added
- * to, on failure too. */
+/* Copy rows (ascending, not overlapping, kinds DATA, ZERO and COMPRESSED) to the sink, leaving
+ * holes where a granule is all zero. No two calls at work at once may touch the same granule of the
+ * target. scratch is aligned to a page and scratch_size is a multiple of VF_GRANULE. decoder may be
+ * NULL where no row is COMPRESSED. *copied is added to, on failure too. */
 int vf_copy_segment(const struct vf_source *sources, size_t source_count,
                     const struct vf_extent *rows, size_t row_count, const struct vf_sink *sink,
                     uint8_t *scratch, size_t scratch_size, vf_zero_kernel kernel,
-                    struct vf_copied *copied, struct vf_error *reterr);
+                    const struct vf_decoder *decoder, struct vf_copied *copied,
+                    struct vf_error *reterr);
 
 /* Fill buffer with [offset, offset + length) of the virtual disk. Where no row speaks, zeros.
- * On failure the buffer's content is undefined. */
+ * decoder may be NULL where no row is COMPRESSED. On failure the buffer's content is undefined. */
 int vf_read_segment(const struct vf_source *sources, size_t source_count,
                     const struct vf_extent *rows, size_t row_count, uint64_t offset,
-                    uint8_t *buffer, size_t length, struct vf_error *reterr);
+                    uint8_t *buffer, size_t length, const struct vf_decoder *decoder,
+                    struct vf_error *reterr);
 
 /* Read `size` bytes at each of the offsets into one buffer of count * size bytes. VF_READ_SHORT
  * where one of them would pass source->size. */
 int vf_gather(const struct vf_source *source, const uint64_t *offsets, size_t count, size_t size,
               uint8_t *buffer, struct vf_error *reterr);
 
-/* The same rows with the DATA rows of source `file` split at the holes of its descriptor: what
- * lies in a hole becomes ZERO. At most max_rows (> 0) of them, a prefix of what `rows` cover. A
+/* The same rows with the DATA rows of `source`, which they call `file`, split at the holes of its
+ * descriptor: what lies in a hole becomes ZERO. At most max_rows (> 0) of them, a prefix of what `rows` cover. A
  * file or system that knows no holes answers the rows as they are. VF_READ_SHORT where the file
  * ends before a row does and a hole would hide it. */
-int vf_split_holes(int fd, uint16_t file, const struct vf_extent *rows, size_t row_count,
+int vf_split_holes(const struct vf_source *source, uint16_t file, const struct vf_extent *rows, size_t row_count,
                    struct vf_extent *out, size_t max_rows, size_t *ret_count,
                    struct vf_error *reterr);

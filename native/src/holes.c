@@ -23,7 +23,7 @@ static off_t seek(int fd, uint64_t offset, int whence)
     return at;
 }
 
-/* Make *known say what lies at `offset`. */
+/* Make *known say what lies at `offset` of the file. */
 static int look(int fd, uint64_t offset, struct known *known, struct vf_error *reterr)
 {
     const off_t data = seek(fd, offset, SEEK_DATA);
@@ -73,7 +73,7 @@ static int look(int fd, uint64_t offset, struct known *known, struct vf_error *r
 
 #endif
 
-int vf_split_holes(int fd, uint16_t file, const struct vf_extent *rows, size_t row_count,
+int vf_split_holes(const struct vf_source *source, uint16_t file, const struct vf_extent *rows, size_t row_count,
                    struct vf_extent *out, size_t max_rows, size_t *ret_count,
                    struct vf_error *reterr)
 {
@@ -84,12 +84,13 @@ int vf_split_holes(int fd, uint16_t file, const struct vf_extent *rows, size_t r
         while (rest.length > 0 && count < max_rows) {
             struct vf_extent part = rest;
             if (rest.kind == VF_DATA && rest.file == file) {
-                if (rest.file_offset < known.start || rest.file_offset >= known.end) {
-                    const int status = look(fd, rest.file_offset, &known, reterr);
+                const uint64_t at = source->start + rest.file_offset;
+                if (at < known.start || at >= known.end) {
+                    const int status = look(source->fd, at, &known, reterr);
                     if (status != VF_OK)
                         return status;
                 }
-                const uint64_t left = known.end - rest.file_offset;
+                const uint64_t left = known.end - at;
                 if (left < part.length)
                     part.length = left;
                 if (!known.data) {

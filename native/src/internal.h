@@ -22,6 +22,33 @@ int vf_check_rows(const struct vf_source *sources, size_t source_count,
 int vf_source_read(const struct vf_source *sources, size_t file, uint64_t offset, uint8_t *buffer,
                    size_t length, struct vf_error *reterr);
 
+/* At least `least` and at most `most` bytes of a source, fewer than most only at its end.
+ * *ret_length is how many. */
+int vf_source_read_some(const struct vf_source *sources, size_t file, uint64_t offset,
+                        uint8_t *buffer, size_t least, size_t most, size_t *ret_length,
+                        struct vf_error *reterr);
+
+/* Units decoded for one call, and what of them is kept to be used again. */
+struct vf_unpacker {
+    const struct vf_decoder *decoder;
+    uint64_t packed_offset; /* of decoder->packed in its source */
+    size_t packed_length;   /* bytes in it, 0 at first */
+    uint16_t packed_file;
+    const struct vf_extent *unit; /* the row whose unit decoder->unit holds, NULL at first */
+    uint64_t read;          /* bytes taken from sources */
+};
+
+/* Decode the first `length` bytes of the unit of rows[row] into out. Rows behind it are looked at
+ * to read what lies next to it in the same go. VF_BAD_ARGUMENT where the decoder lacks room. */
+int vf_unpack(struct vf_unpacker *unpacker, const struct vf_source *sources,
+              const struct vf_extent *rows, size_t row_count, size_t row, uint8_t *out,
+              size_t length, struct vf_error *reterr);
+
+/* The bytes of rows[row], decoded: somewhere in decoder->unit until the next call. */
+int vf_unpack_row(struct vf_unpacker *unpacker, const struct vf_source *sources,
+                  const struct vf_extent *rows, size_t row_count, size_t row,
+                  const uint8_t **ret_bytes, struct vf_error *reterr);
+
 /* All of the bytes at `offset` of the target, or a failure. */
 int vf_sink_write(const struct vf_sink *sink, const uint8_t *bytes, size_t length,
                   uint64_t offset, struct vf_error *reterr);

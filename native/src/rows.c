@@ -13,9 +13,16 @@ int vf_check_rows(const struct vf_source *sources, size_t source_count,
         if (good && row->kind == VF_DATA) {
             good = row->file < source_count && row->file_offset <= sources[row->file].size
                    && row->length <= sources[row->file].size - row->file_offset;
+        } else if (good && row->kind == VF_COMPRESSED) {
+            /* The stored unit may reach beyond the end: what is read is short then. */
+            good = row->file < source_count && row->file_offset < sources[row->file].size
+                   && row->stored_length > 0 && row->skip <= row->decoded_length
+                   && row->length <= row->decoded_length - row->skip;
         } else if (good) {
             good = row->kind == VF_ZERO;
         }
+        if (good && row->kind != VF_ZERO)
+            good = sources[row->file].memory != NULL || sources[row->file].fd >= 0;
         if (!good)
             return vf_fail(reterr, VF_BAD_ROWS, 0, row->file, (int64_t)i, row->offset,
                            row->length);

@@ -23,6 +23,7 @@ struct copy {
     struct vf_copied *copied;
     struct vf_error *reterr;
     struct stretch stretch;
+    struct vf_unpacker unpacker;
     uint64_t allocated_end; /* virtual; up to here zeros may lie in blocks made ahead */
 };
 
@@ -93,33 +94,50 @@ static int flush(struct copy *copy)
     return VF_OK;
 }
 
-/* Bring a DATA row into stretches, as many as it fills. */
-static int take(struct copy *copy, const struct vf_extent *row)
+/* Make a stretch that virtual `offset` belongs to the open one, zero up to there. *ret_at is where in
+ * scratch it lies. */
+static int open_at(struct copy *copy, uint64_t offset, size_t *ret_at)
+{
+    struct stretch *stretch = &copy->stretch;
+    /* Up to the end of the last granule in use, not of its last byte: a row that begins in the
+     * granule after it belongs to the same write. */
+    const uint64_t distance = offset - stretch->offset;
+    const bool joins = stretch->filled > 0 && distance < copy->scratch_size
+                       && distance / VF_GRANULE <= round_up(stretch->filled) / VF_GRANULE;
+    if (!joins) {
+        const int status = flush(copy);
+        if (status != VF_OK)
+            return status;
+        stretch->offset = offset & ~(uint64_t)(VF_GRANULE - 1);
+    }
+    *ret_at = (size_t)(offset - stretch->offset);
+    memset(copy->scratch + stretch->filled, 0, *ret_at - stretch->filled);
+    return VF_OK;
+}
+
+/* Bring a row's bytes into stretches, as many as it fills: from `bytes`, or, where that is NULL,
+ * from the row's place in its source. */
+static int take(struct copy *copy, const struct vf_extent *row, const uint8_t *bytes)
 {
     uint64_t offset = row->offset, file_offset = row->file_offset, left = row->length;
     while (left > 0) {
-        struct stretch *stretch = &copy->stretch;
-        /* Up to the end of the last granule in use, not of its last byte: a row that begins in the
-         * granule after it belongs to the same write. */
-        const uint64_t distance = offset - stretch->offset;
-        const bool joins = stretch->filled > 0 && distance < copy->scratch_size
-                           && distance / VF_GRANULE <= round_up(stretch->filled) / VF_GRANULE;
-        if (!joins) {
-            const int status = flush(copy);
-            if (status != VF_OK)
-                return status;
-            stretch->offset = offset & ~(uint64_t)(VF_GRANULE - 1);
-        }
-        const size_t at = (size_t)(offset - stretch->offset);
-        memset(copy->scratch + stretch->filled, 0, at - stretch->filled);
-        const size_t room = copy->scratch_size - at;
-        const size_t part = left < room ? (size_t)left : room;
-        const int status = vf_source_read(copy->sources, row->file, file_offset,
-                                          copy->scratch + at, part, copy->reterr);
+        size_t at;
+        int status = open_at(copy, offset, &at);
         if (status != VF_OK)
             return status;
-        copy->copied->read += part;
-        stretch->filled = at + part;
+        const size_t room = copy->scratch_size - at;
+        const size_t part = left < room ? (size_t)left : room;
+        if (bytes != NULL) {
+            memcpy(copy->scratch + at, bytes, part);
+            bytes += part;
+        } else {
+            status = vf_source_read(copy->sources, row->file, file_offset, copy->scratch + at,
+                                    part, copy->reterr);
+            if (status != VF_OK)
+                return status;
+            copy->copied->read += part;
+        }
+        copy->stretch.filled = at + part;
         offset += part;
         file_offset += part;
         left -= part;
@@ -127,10 +145,35 @@ static int take(struct copy *copy, const struct vf_extent *row)
     return VF_OK;
 }
 
+/* Bring a COMPRESSED row into a stretch: decoded in place where all of its unit fits there. */
+static int take_compressed(struct copy *copy, const struct vf_extent *rows, size_t row_count,
+                           size_t index)
+{
+    const struct vf_extent *row = &rows[index];
+    if (row->skip == 0 && row->length == row->decoded_length) {
+        size_t at;
+        int status = open_at(copy, row->offset, &at);
+        if (status != VF_OK)
+            return status;
+        if (row->length <= copy->scratch_size - at) {
+            status = vf_unpack(&copy->unpacker, copy->sources, rows, row_count, index,
+                               copy->scratch + at, row->decoded_length, copy->reterr);
+            if (status == VF_OK)
+                copy->stretch.filled = at + (size_t)row->length;
+            return status;
+        }
+    }
+    const uint8_t *bytes;
+    const int status = vf_unpack_row(&copy->unpacker, copy->sources, rows, row_count, index,
+                                     &bytes, copy->reterr);
+    return status == VF_OK ? take(copy, row, bytes) : status;
+}
+
 int vf_copy_segment(const struct vf_source *sources, size_t source_count,
                     const struct vf_extent *rows, size_t row_count, const struct vf_sink *sink,
                     uint8_t *scratch, size_t scratch_size, vf_zero_kernel kernel,
-                    struct vf_copied *copied, struct vf_error *reterr)
+                    const struct vf_decoder *decoder, struct vf_copied *copied,
+                    struct vf_error *reterr)
 {
     if (scratch_size < VF_GRANULE || (scratch_size & (VF_GRANULE - 1)) != 0
         || ((uintptr_t)scratch & (VF_GRANULE - 1)) != 0)
@@ -147,24 +190,29 @@ int vf_copy_segment(const struct vf_source *sources, size_t source_count,
         .kernel = kernel,
         .copied = copied,
         .reterr = reterr,
+        .unpacker = { .decoder = decoder },
     };
     /* All rows at once, before the first is read: measured, that gains what one by one does not. */
     for (size_t i = 0; i < row_count; i++) {
-        if (rows[i].kind == VF_DATA)
+        if (rows[i].kind != VF_ZERO)
             allocate(&copy, &rows[i]);
     }
     for (size_t i = 0; i < row_count && status == VF_OK; i++) {
         if (rows[i].kind == VF_DATA)
-            status = take(&copy, &rows[i]);
+            status = take(&copy, &rows[i], NULL);
+        else if (rows[i].kind == VF_COMPRESSED)
+            status = take_compressed(&copy, rows, row_count, i);
     }
     if (status == VF_OK)
         status = flush(&copy);
+    copied->read += copy.unpacker.read;
     return status;
 }
 
 int vf_read_segment(const struct vf_source *sources, size_t source_count,
                     const struct vf_extent *rows, size_t row_count, uint64_t offset,
-                    uint8_t *buffer, size_t length, struct vf_error *reterr)
+                    uint8_t *buffer, size_t length, const struct vf_decoder *decoder,
+                    struct vf_error *reterr)
 {
     if (length > UINT64_MAX - offset)
         return vf_fail(reterr, VF_BAD_ARGUMENT, 0, -1, -1, offset, length);
@@ -177,11 +225,12 @@ int vf_read_segment(const struct vf_source *sources, size_t source_count,
     if (length == 0)
         return VF_OK;
 
+    struct vf_unpacker unpacker = { .decoder = decoder };
     size_t filled = 0;
     for (size_t i = 0; i < row_count; i++) {
         const struct vf_extent *row = &rows[i];
         const uint64_t row_end = row->offset + row->length;
-        if (row_end <= offset || row->kind != VF_DATA)
+        if (row_end <= offset || row->kind == VF_ZERO)
             continue;
         if (row->offset >= offset + length)
             break;
@@ -189,8 +238,17 @@ int vf_read_segment(const struct vf_source *sources, size_t source_count,
         const uint64_t end = row_end < offset + length ? row_end : offset + length;
         const size_t at = (size_t)(start - offset), part = (size_t)(end - start);
         memset(buffer + filled, 0, at - filled);
-        status = vf_source_read(sources, row->file, row->file_offset + (start - row->offset),
-                                buffer + at, part, reterr);
+        if (row->kind == VF_DATA) {
+            status = vf_source_read(sources, row->file, row->file_offset + (start - row->offset),
+                                    buffer + at, part, reterr);
+        } else if (part == row->decoded_length) {
+            status = vf_unpack(&unpacker, sources, rows, row_count, i, buffer + at, part, reterr);
+        } else {
+            const uint8_t *bytes;
+            status = vf_unpack_row(&unpacker, sources, rows, row_count, i, &bytes, reterr);
+            if (status == VF_OK)
+                memcpy(buffer + at, bytes + (start - row->offset), part);
+        }
         if (status != VF_OK)
             return status;
         filled = at + part;

@@ -109,7 +109,7 @@ class Native:
         self.ffi.memmove(memory, b"\xee" * scratch, scratch)
         status = self.lib.vf_copy_segment(
             table, len(sources), self.rows(rows), len(rows), sink, memory, scratch,
-            self.select("zero", None)[1], copied, error,
+            self.select("zero", None)[1], self.ffi.NULL, copied, error,
         )  # fmt: skip
         del alive
         return Answer(status, error, copied.read, copied.written, copied.zeros)
@@ -126,8 +126,9 @@ class Native:
         buffer = self.ffi.gc(self.lib.tf_allocate(max(length, 1)), self.lib.tf_free)
         self.ffi.memmove(buffer, b"\xee" * length, length)
         status = self.lib.vf_read_segment(
-            table, len(sources), self.rows(rows), len(rows), offset, buffer, length, error
-        )
+            table, len(sources), self.rows(rows), len(rows), offset, buffer, length,
+            self.ffi.NULL, error,
+        )  # fmt: skip
         del alive
         return Answer(status, error), self.ffi.buffer(buffer, length)[:]
 

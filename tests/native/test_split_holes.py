@@ -13,13 +13,15 @@ BLOCK = 65536  # a multiple of every file system's block
 FILE = 3
 
 
-def split(native, fd, rows, *, max_rows=100):
+def split(native, fd, rows, *, max_rows=100, start=0):
     """[(offset, length, kind, file, file_offset)], or the error."""
     ffi = native.ffi
     out, error = ffi.new("struct vf_extent[]", max_rows), ffi.new("struct vf_error *")
     count = ffi.new("size_t *", 77)
+    source = ffi.new("struct vf_source *")
+    source.fd, source.size, source.start = fd, 2**63, start
     status = native.lib.vf_split_holes(
-        fd, FILE, native.rows(rows), len(rows), out, max_rows, count, error
+        source, FILE, native.rows(rows), len(rows), out, max_rows, count, error
     )
     if status != native.lib.VF_OK:
         assert status == error.status

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import UsageError
 from ..units import parse_size
+
+if TYPE_CHECKING:
+    from ..formats import ReadOptions
 
 __all__ = ["Parser", "build_parser", "expand_optional_values", "verbs"]
 
@@ -94,19 +98,82 @@ def count(text: str) -> int:
 
 
 def add_source_options(parser: Parser) -> None:
-    """How sources are read."""
+    """How sources are read; `read_options` turns the answers into what the library takes."""
     parser.add_argument(
         "-f", "--from", dest="from_format", metavar="FORMAT",
-        help="format of the source: raw, vhd or vhdx (default: detected)",
+        help=f"format of the source: {', '.join(format_names())} (default: detected)",
     )  # fmt: skip
+    parser.add_argument(
+        "--disk", metavar="NAME|N", help="which disk of a container that holds several (OVA, VMX)"
+    )
+    parser.add_argument(
+        "--snapshot", metavar="NAME|ID", help="the disk as an internal snapshot kept it (qcow2)"
+    )
+    parser.add_argument(
+        "--parent", dest="parents", action="append", default=[], metavar="FILE",
+        help="the parent of a differencing image, where the image does not lead to it; once more "
+        "for the parent's own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backing-format", metavar="FORMAT",
+        help="format of a backing file where the image does not give it; auto guesses",
+    )  # fmt: skip
+    add_reference_options(parser)
     parser.add_argument(
         "--chs-size", action="store_true",
         help="take the size of a VHD from its geometry, as Virtual PC and qemu before 10 may do",
+    )  # fmt: skip
+
+
+def add_reference_options(parser: Parser) -> None:
+    """What concerns every image that is read, of however many."""
+    parser.add_argument(
+        "--allow-reference", dest="allow_references", action="append", default=[], metavar="PATH",
+        help="the image may name this file, or files below this directory, besides those in its "
+        "own directory (as parent, extent or data file)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-references", dest="allow_all_references", action="store_true",
+        help="the image may name any file: only for images that you trust",
     )  # fmt: skip
     parser.add_argument(
         "--no-holes", dest="ask_holes", action="store_false",
         help="do not ask the file system for holes (where that is slow); read everything",
     )  # fmt: skip
+    parser.add_argument(
+        "--temporary", metavar="DIR",
+        help="where packed images of some kinds are unpacked to (default: TMPDIR, else /var/tmp)",
+    )  # fmt: skip
+
+
+def format_names() -> list[str]:
+    """The formats by their files' names: importing them would make --help slow."""
+    folder = os.path.join(os.path.dirname(__file__), os.pardir, "formats")
+    names = (module.name for module in pkgutil.iter_modules([folder]))
+    return sorted(name for name in names if name not in ("base", "known"))
+
+
+def read_options(args: argparse.Namespace) -> ReadOptions:
+    """ReadOptions of a parsed command line."""
+    options: ReadOptions = {
+        "chs_size": args.chs_size,
+        "snapshot": args.snapshot,
+        "parents": args.parents,
+        "backing_format": args.backing_format,
+        "disk": args.disk,
+        **reference_options(args),
+    }
+    return options
+
+
+def reference_options(args: argparse.Namespace) -> ReadOptions:
+    """The part of ReadOptions that `add_reference_options` asks for."""
+    return {
+        "ask_holes": args.ask_holes,
+        "allow_references": args.allow_references,
+        "allow_all_references": args.allow_all_references,
+        "temporary": args.temporary,
+    }
 
 
 def add_work_options(parser: Parser) -> None:

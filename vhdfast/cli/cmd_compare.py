@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from ..units import format_bytes, format_size
-from ._options import Parser, add_work_options
+from ._options import Parser, add_reference_options, add_work_options, reference_options
 from ._output import Console, make_monitor
 
 HELP = "whether two images hold the same disk, or where they first differ"
@@ -27,10 +27,7 @@ def add_arguments(parser: Parser) -> None:
         "-F", "--from-b", dest="right_format", metavar="FORMAT",
         help="format of B (default: detected)",
     )  # fmt: skip
-    parser.add_argument(
-        "--no-holes", dest="ask_holes", action="store_false",
-        help="do not ask the file system for holes; read everything",
-    )  # fmt: skip
+    add_reference_options(parser)
     add_work_options(parser)
 
 
@@ -43,7 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         left_format=args.left_format,
         right_format=args.right_format,
         strict=args.strict,
-        ask_holes=args.ask_holes,
+        **reference_options(args),
         jobs=args.jobs,
         monitor=make_monitor(args.progress, args.quiet),
     )

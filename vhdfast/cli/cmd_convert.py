@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import pkgutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..units import format_bytes, format_size
-from ._options import Parser, add_source_options, add_work_options, size
+from ._options import Parser, add_source_options, add_work_options, read_options, size
 from ._output import Console, columns, make_monitor
 
 if TYPE_CHECKING:
@@ -89,17 +89,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.text(f"target: {target}")
     if args.rate == 0:
         raise UsageError("--rate 0 would never end")
-    shared = {
+    shared: dict[str, Any] = {
         "to": to,
         "from_format": args.from_format,
         "align": args.align,
         "size": args.size,
         "force": args.force,
         "allocate": args.allocate,
-        "chs_size": args.chs_size,
         "allow_4kn": args.allow_4kn,
-        "ask_holes": args.ask_holes,
         "jobs": args.jobs,
+        **read_options(args),
     }
     if args.dry_run:
         plan = api.plan_conversion(args.source, target, **shared)

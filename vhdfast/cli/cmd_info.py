@@ -7,7 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ..units import MIB, format_bytes, round_up
-from ._options import Parser, add_source_options
+from ._options import Parser, add_source_options, read_options
 from ._output import Console, columns
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     found: list[dict[str, Any]] = []
     for path in args.images:
-        with open_image(
-            path, args.from_format, chs_size=args.chs_size, ask_holes=args.ask_holes
-        ) as image:
+        with open_image(path, args.from_format, **read_options(args)) as image:
             info = image.info()
             holds = contents.describe(image.pread)
         document = dataclasses.asdict(info)

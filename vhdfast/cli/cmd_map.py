@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ..units import format_size
-from ._options import Parser, add_source_options, size
+from ._options import Parser, add_source_options, read_options, size
 from ._output import Console
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ..image import open_image
 
     totals = dict.fromkeys(Kind, 0)
-    with open_image(
-        args.image, args.from_format, chs_size=args.chs_size, ask_holes=args.ask_holes
-    ) as image:
+    with open_image(args.image, args.from_format, **read_options(args)) as image:
         left = image.virtual_size - args.offset
         length = left if args.length is None else min(args.length, left)
         if length <= 0:
@@ -74,7 +72,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _continues(one: Extent, other: Extent) -> bool:
-    if one.kind != other.kind or one.file != other.file:
+    if one.kind != other.kind or one.file != other.file or one.kind.name == "COMPRESSED":
         return False
     return one.file_offset is None or one.file_offset + one.length == other.file_offset
 

@@ -9,8 +9,8 @@ import importlib
 import pkgutil
 
 from ..errors import AmbiguousFormatError, UnknownFormatError, UnsupportedImageError, UsageError
-from ..files import SourceFile
-from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions
+from ..files import Source
+from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions
 from .known import find_known
 from .raw import RawImage
 
@@ -21,6 +21,7 @@ __all__ = [
     "ImageInfo",
     "Notice",
     "OpenOptions",
+    "ReadOptions",
     "detect",
     "open_format",
 ]
@@ -29,7 +30,7 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def detect(source: SourceFile) -> type[ImageFormat]:
+def detect(source: Source) -> type[ImageFormat]:
     """The format that a file is of.
 
     All formats probe. Raw is taken only where none matches, nothing shows a damaged image of a
@@ -81,7 +82,7 @@ def detect(source: SourceFile) -> type[ImageFormat]:
 
 
 def open_format(
-    source: SourceFile, name: str | None = None, options: OpenOptions | None = None
+    source: Source, name: str | None = None, options: OpenOptions | None = None
 ) -> ImageFormat:
     """Open a source as the named format, or as the detected one.
 

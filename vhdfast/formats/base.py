@@ -5,17 +5,32 @@ A format reads metadata and never guest data. docs/hacking/adding-a-format.md wa
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
+
+import numpy as np
 
 from .._native import split_holes
-from ..errors import UsageError
-from ..extents import MAX_ROWS, ExtentMap, Rows
-from ..files import Source, SourceFile
+from ..errors import InvalidImageError, UnsafeReferenceError, UsageError
+from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, overlay
+from ..files import Source
+from ..references import MAX_DEPTH, References
 
-__all__ = ["FORMATS", "Glimpse", "ImageFormat", "ImageInfo", "Notice", "OpenOptions"]
+__all__ = [
+    "FORMATS",
+    "Glimpse",
+    "ImageFormat",
+    "ImageInfo",
+    "Notice",
+    "OpenOptions",
+    "ReadOptions",
+]
+
+Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +50,53 @@ class Notice:
         return f"{self.message}{where}"
 
 
+class ReadOptions(TypedDict, total=False):
+    """How to read an image: what `open_image`, `convert` and the like take by keyword."""
+
+    chs_size: bool  # take the size of a VHD from its geometry, as old readers do
+    ask_holes: bool  # False: do not ask the file system for holes, where that is slow
+    snapshot: str | None  # the disk as it was then: id or name of an internal snapshot (qcow2)
+    parents: Sequence[Path]  # the parent of the image, its parent's …, where the image's word for
+    # it is missing or wrong
+    backing_format: str | None  # of a backing file whose format the image does not give; "auto"
+    # detects it
+    allow_references: Sequence[Path]  # files, or directories with all below them, that the image
+    # may name besides those in its own directory
+    allow_all_references: bool  # the image may name any file
+    disk: str | None  # which disk of a container that holds several: its name, or 1, 2 …
+    temporary: Path | None  # directory for what must be unpacked first (default: TMPDIR)
+
+
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
-    """How to read an image; what a format has no use for it ignores."""
+    """ReadOptions as formats see them; what a format has no use for it ignores."""
 
-    chs_size: bool = False  # VHD: take the virtual size from the geometry, as old readers do
-    ask_holes: bool = True  # what lies in holes of the source file is zero without reading it
+    chs_size: bool = False
+    ask_holes: bool = True
+    snapshot: str | None = None
+    parents: tuple[str, ...] = ()
+    backing_format: str | None = None
+    disk: str | None = None
+    temporary: str | None = None
+    references: References = field(default_factory=References)
+    trail: tuple[tuple[object, ...], ...] = ()  # identities of the images above this one
+
+    @classmethod
+    def of(cls, options: ReadOptions) -> OpenOptions:
+        """Raises UsageError for a name that is no option."""
+        given = dict(options)
+        unknown = set(given) - set(ReadOptions.__annotations__)
+        if unknown:
+            raise UsageError(f"unknown option {', '.join(sorted(unknown))}")
+        references = References(
+            options.get("allow_references", ()), options.get("allow_all_references", False)
+        )
+        temporary = options.get("temporary")
+        for name in ("allow_references", "allow_all_references"):
+            given.pop(name, None)
+        given["parents"] = tuple(os.fspath(path) for path in options.get("parents", ()))
+        given["temporary"] = None if temporary is None else os.fspath(temporary)
+        return cls(references=references, **given)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +150,9 @@ class ImageFormat(ABC):
 
     virtual_size: int  # bytes
     sector_size: int = 512  # logical, bytes
-    sources: list[Source]  # rows name them by index; extents() may add to the end
+    unit_size: int = 0  # bytes of a compressed unit: work is not cut inside multiples of it
+    sources: list[Source]  # rows name them by index; complete once the image is opened
+    parent: ImageFormat | None = None  # what UNALLOCATED rows are looked up in
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -104,11 +162,12 @@ class ImageFormat(ABC):
             raise TypeError(f"two formats call themselves {cls.name!r}")
         FORMATS[cls.name] = cls
 
-    def __init__(self, source: SourceFile, options: OpenOptions) -> None:
+    def __init__(self, source: Source, options: OpenOptions) -> None:
         self.sources = [source]
         self.source = source
         self.options = options
         self.notices: list[Notice] = []
+        self._parent_sources = range(0)  # indices of the parent's sources in ours
 
     @classmethod
     @abstractmethod
@@ -128,10 +187,11 @@ class ImageFormat(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, source: SourceFile, options: OpenOptions) -> ImageFormat:
+    def open(cls, source: Source, options: OpenOptions) -> ImageFormat:
         """Read and check the metadata. Raises ImageError of the fitting kind, or ReadError.
 
-        The image owns `source` once it is opened; on an error the caller still does.
+        The image owns `source` once it is opened; on an error the caller still does, and closes
+        what was opened through options.references.
         """
 
     @abstractmethod
@@ -142,7 +202,8 @@ class ImageFormat(ABC):
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         """Rows that begin at `offset` and stay within [offset, offset + length), length > 0.
 
-        Any contiguous prefix will do, of at least one row; about max_rows are wanted. No loop
+        What only the parent knows is UNALLOCATED; without a parent that reads as zeros. Any
+        contiguous prefix will do, of at least one row; about max_rows are wanted. No loop
         over blocks in Python. Raises CorruptImageError for what the tables get wrong.
         """
 
@@ -162,10 +223,107 @@ class ImageFormat(ABC):
                 f"{self.virtual_size} bytes"
             )
         rows = self.rows(offset, length, max_rows)
-        if self.options.ask_holes and not self.source.is_device:
-            rows = split_holes(self.source, 0, rows, max_rows)
+        if self.options.ask_holes:
+            rows = self._without_holes(rows, max_rows)
+        rows = self._over_parent(rows, max_rows)
         sizes = [source.size for source in self.sources]
         return ExtentMap.checked(offset, length, rows, sizes, max_rows)
+
+    def _without_holes(self, rows: Rows, max_rows: int) -> Rows:
+        for index in np.unique(rows["file"][rows["kind"] == Kind.DATA]):
+            if self.sources[index].knows_holes:
+                rows = split_holes(self.sources[index], int(index), rows, max_rows)
+        return rows
+
+    def _over_parent(self, rows: Rows, max_rows: int) -> Rows:
+        """The rows with the parent's in the place of UNALLOCATED ones, as far as it answers."""
+        hidden = np.flatnonzero(rows["kind"] == Kind.UNALLOCATED)
+        if not len(hidden):
+            return rows
+        first, last = rows[hidden[0]], rows[hidden[-1]]
+        low, high = int(first["offset"]), int(last["offset"]) + int(last["length"])
+        known = 0 if self.parent is None else min(high, self.parent.virtual_size)
+        if self.parent is None or known <= low:
+            rows["kind"][hidden] = Kind.ZERO
+            return rows
+        below = self.parent.extents(low, known - low, max_rows)
+        base = below.rows.copy()
+        stored = base["kind"] >= Kind.DATA
+        base["file"][stored] += self._parent_sources.start
+        if below.end < known:
+            start = int(rows[0]["offset"])
+            rows = clip(rows, start, below.end - start)
+        return overlay(rows, base)
+
+    # ---- other files of the image ---------------------------------------------------------------
+
+    def open_file(self, name: str, what: str) -> Source:
+        """Open a file that the image names and add it to `sources`, if it may be opened.
+
+        Raises UnsafeReferenceError, MissingReferenceError, ImageError.
+        """
+        source = self.options.references.open(self.source, name, what)
+        self.sources.append(source)
+        return source
+
+    def open_parent(self, name: str | None, format_name: str | None, what: str) -> ImageFormat:
+        """Open the image below this one, which UNALLOCATED rows are then looked up in.
+
+        name: as it stands in this image (None: it names none, the user must have).
+        format_name: as it stands there, None where the image does not say.
+        Raises what `open_file` and opening an image raise, InvalidImageError for a chain that is
+        too long or comes back to itself.
+        """
+        from . import open_format
+
+        options = self.options
+        trail = (*options.trail, self.source.identity)
+        if options.parents:
+            source = options.references.open_named(options.parents[0])
+        elif name is None:
+            raise UnsafeReferenceError(
+                f"the image does not say where its {what} is",
+                path=self.source.path,
+                hint="name it with --parent FILE",
+            )
+        else:
+            source = options.references.open(self.source, name, what)
+        if source.identity in trail:
+            raise InvalidImageError(
+                f"the {what} {source.path} stands above itself in the chain",
+                path=self.source.path,
+                hint="the image was made wrong, or the wrong file lies under that name",
+            )
+        if len(trail) > MAX_DEPTH:
+            raise InvalidImageError(
+                f"more than {MAX_DEPTH} images lie on top of each other", path=self.source.path
+            )
+        if format_name is None:
+            format_name = options.backing_format
+            if format_name is None:
+                raise UnsafeReferenceError(
+                    f"the image does not say which format its {what} {source.path} has, and "
+                    "guessing would let what a guest wrote decide",
+                    path=self.source.path,
+                    hint="say --backing-format raw (or qcow2 …); --backing-format auto guesses",
+                )
+        below = dataclasses.replace(
+            options, parents=options.parents[1:], snapshot=None, disk=None, trail=trail
+        )
+        parent = open_format(source, None if format_name == "auto" else format_name, below)
+        start = len(self.sources)
+        self.sources.extend(parent.sources)
+        self._parent_sources = range(start, len(self.sources))
+        self.parent = parent
+        self.unit_size = max(self.unit_size, parent.unit_size)
+        return parent
+
+    def chain(self) -> Iterator[ImageFormat]:
+        """This image, the one below it, and so on."""
+        layer: ImageFormat | None = self
+        while layer is not None:
+            yield layer
+            layer = layer.parent
 
     def notice(self, code: str, message: str, offset: int | None = None) -> None:
         """Keep a warning, once for each code and place."""

@@ -9,7 +9,7 @@ import numpy as np
 from .. import contents
 from ..errors import InvalidImageError
 from ..extents import Kind, Rows, make_rows
-from ..files import SourceFile
+from ..files import Source
 from .base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 
 __all__ = ["RawImage"]
@@ -39,10 +39,10 @@ class RawImage(ImageFormat):
         return f"its name ends in {suffix}" if suffix in cls.suffixes else None
 
     @classmethod
-    def open(cls, source: SourceFile, options: OpenOptions) -> RawImage:
+    def open(cls, source: Source, options: OpenOptions) -> RawImage:
         return cls(source, options)
 
-    def __init__(self, source: SourceFile, options: OpenOptions) -> None:
+    def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
         if source.size == 0:
             raise InvalidImageError(

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, cut_at_file_end, make_rows
-from ...files import SourceFile
+from ...files import Source
 from ...units import MAX_OFFSET, MIB
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .dynamic import BlockTable, DynamicHeader
@@ -58,10 +58,10 @@ class VhdImage(ImageFormat):
         return f"a VHD footer at offset {stray:#x} with {behind} bytes behind it"
 
     @classmethod
-    def open(cls, source: SourceFile, options: OpenOptions) -> VhdImage:
+    def open(cls, source: Source, options: OpenOptions) -> VhdImage:
         return cls(source, options)
 
-    def __init__(self, source: SourceFile, options: OpenOptions) -> None:
+    def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
         self.table: BlockTable | None = None
         self.header: DynamicHeader | None = None

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import CorruptImageError, UnsupportedImageError
 from ...extents import Kind, Rows, concatenate, cut_at_file_end, make_rows
-from ...files import Source, SourceFile
+from ...files import Source
 from ...units import KIB
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .bat import BlockTable
@@ -51,10 +51,10 @@ class VhdxImage(ImageFormat):
         return None
 
     @classmethod
-    def open(cls, source: SourceFile, options: OpenOptions) -> VhdxImage:
+    def open(cls, source: Source, options: OpenOptions) -> VhdxImage:
         return cls(source, options)
 
-    def __init__(self, source: SourceFile, options: OpenOptions) -> None:
+    def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
         if source.size < HEADER_SECTION:
             raise CorruptImageError(

@@ -1,0 +1,157 @@
+/* Other people's decompressors behind the one function that the core calls.
+ *
+ * Streams come from many writers: they may have slack behind them, lack a final block, or hold more
+ * than the disk has room for. libdeflate wants them exact, so what it refuses zlib decides.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libdeflate.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "codecs.h"
+
+struct state {
+    struct libdeflate_decompressor *deflate;
+    ZSTD_DCtx *zstd;
+    z_stream inflate[2]; /* raw, with a zlib header */
+    int has_inflate[2];
+};
+
+void *vfc_create(void)
+{
+    struct state *state = calloc(1, sizeof *state);
+    if (state == NULL)
+        return NULL;
+    state->deflate = libdeflate_alloc_decompressor();
+    state->zstd = ZSTD_createDCtx();
+    if (state->deflate == NULL || state->zstd == NULL) {
+        vfc_destroy(state);
+        return NULL;
+    }
+    return state;
+}
+
+void vfc_destroy(void *opaque)
+{
+    struct state *state = opaque;
+    if (state == NULL)
+        return;
+    libdeflate_free_decompressor(state->deflate);
+    ZSTD_freeDCtx(state->zstd);
+    for (int i = 0; i < 2; i++) {
+        if (state->has_inflate[i])
+            (void)inflateEnd(&state->inflate[i]);
+    }
+    free(state);
+}
+
+/* Until the output is full. A stream that ends before is too short; one that goes on is not our
+ * affair, so neither is its checksum. */
+static int inflate_plain(struct state *state, int has_header, const uint8_t *packed,
+                         size_t packed_length, uint8_t *out, size_t out_length)
+{
+    z_stream *stream = &state->inflate[has_header];
+    if (packed_length > UINT32_MAX || out_length > UINT32_MAX)
+        return -1;
+    if (!state->has_inflate[has_header]) {
+        memset(stream, 0, sizeof *stream);
+        if (inflateInit2(stream, has_header ? MAX_WBITS : -MAX_WBITS) != Z_OK)
+            return -1;
+        state->has_inflate[has_header] = 1;
+    } else if (inflateReset(stream) != Z_OK) {
+        return -1;
+    }
+    stream->next_in = (z_const Bytef *)packed;
+    stream->avail_in = (uInt)packed_length;
+    stream->next_out = out;
+    stream->avail_out = (uInt)out_length;
+    const int answer = inflate(stream, Z_FINISH);
+    /* A checksum that the input does hold is looked at: it is the last thing that inflate does. */
+    if (answer == Z_DATA_ERROR || answer == Z_NEED_DICT || answer == Z_MEM_ERROR
+        || answer == Z_STREAM_ERROR)
+        return -1;
+    return stream->avail_out == 0 ? 0 : -1;
+}
+
+static int zstd_plain(struct state *state, const uint8_t *packed, size_t packed_length,
+                      uint8_t *out, size_t out_length)
+{
+    ZSTD_inBuffer in = { .src = packed, .size = packed_length, .pos = 0 };
+    ZSTD_outBuffer result = { .dst = out, .size = out_length, .pos = 0 };
+    if (ZSTD_isError(ZSTD_DCtx_reset(state->zstd, ZSTD_reset_session_only)))
+        return -1;
+    while (result.pos < result.size) {
+        if (in.pos == in.size)
+            return -1;
+        const size_t in_before = in.pos, out_before = result.pos;
+        const size_t answer = ZSTD_decompressStream(state->zstd, &result, &in);
+        if (ZSTD_isError(answer))
+            return -1;
+        if (in.pos == in_before && result.pos == out_before)
+            return -1;
+    }
+    return 0;
+}
+
+/* Frame by frame in one go each, which spares libzstd its own copy of the window. */
+static int zstd_frames(struct state *state, const uint8_t *packed, size_t packed_length,
+                       uint8_t *out, size_t out_length)
+{
+    size_t at = 0, done = 0;
+    while (done < out_length) {
+        const size_t frame = ZSTD_findFrameCompressedSize(packed + at, packed_length - at);
+        if (ZSTD_isError(frame) || frame == 0)
+            return -1;
+        const size_t got = ZSTD_decompressDCtx(state->zstd, out + done, out_length - done,
+                                               packed + at, frame);
+        if (ZSTD_isError(got))
+            return -1;
+        at += frame;
+        done += got;
+    }
+    return 0;
+}
+
+int vfc_decode_plain(void *opaque, uint32_t codec, const uint8_t *packed, size_t packed_length,
+                     uint8_t *out, size_t out_length)
+{
+    struct state *state = opaque;
+    switch (codec) {
+    case VFC_DEFLATE:
+    case VFC_ZLIB:
+        return inflate_plain(state, codec == VFC_ZLIB, packed, packed_length, out, out_length);
+    case VFC_ZSTD:
+        return zstd_plain(state, packed, packed_length, out, out_length);
+    default:
+        return -1;
+    }
+}
+
+int vfc_decode(void *opaque, uint32_t codec, const uint8_t *packed, size_t packed_length,
+               uint8_t *out, size_t out_length)
+{
+    struct state *state = opaque;
+    size_t used;
+    int done = 0;
+    switch (codec) {
+    case VFC_DEFLATE:
+        done = libdeflate_deflate_decompress_ex(state->deflate, packed, packed_length, out,
+                                                out_length, &used, NULL)
+               == LIBDEFLATE_SUCCESS;
+        break;
+    case VFC_ZLIB:
+        done = libdeflate_zlib_decompress_ex(state->deflate, packed, packed_length, out,
+                                             out_length, &used, NULL)
+               == LIBDEFLATE_SUCCESS;
+        break;
+    case VFC_ZSTD:
+        done = zstd_frames(state, packed, packed_length, out, out_length) == 0;
+        break;
+    default:
+        return -1;
+    }
+    return done ? 0 : vfc_decode_plain(opaque, codec, packed, packed_length, out, out_length);
+}
