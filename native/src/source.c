@@ -16,6 +16,9 @@ int vf_source_read_some(const struct vf_source *sources, size_t file, uint64_t o
     const uint64_t there = offset < source->size ? source->size - offset : 0;
     size_t done = 0;
     if (source->memory != NULL) {
+        if (least > there)
+            return vf_fail(reterr, VF_READ_SHORT, 0, (int32_t)file, -1, offset + there,
+                           least - there);
         done = most < there ? most : (size_t)there;
         if (done > 0)
             memcpy(buffer, source->memory + offset, done);
