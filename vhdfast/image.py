@@ -75,7 +75,13 @@ class Image(io.RawIOBase):
 
     def info(self) -> ImageInfo:
         """What the headers say."""
-        return dataclasses.replace(self.layer.info(), notices=self.notices)
+        below = tuple(layer.source.path for layer in self.layer.chain())[1:]
+        return dataclasses.replace(
+            self.layer.info(),
+            parent=below[0] if below else None,
+            chain=below,
+            notices=self.notices,
+        )
 
     def extents(
         self, offset: int = 0, length: int | None = None, max_rows: int = MAX_ROWS
@@ -278,6 +284,12 @@ def open_image(
     source = SourceFile(path)
     try:
         layer = open_format(source, format, how)
+        parents = sum(1 for _ in layer.chain()) - 1
+        if len(how.parents) > parents:
+            raise UsageError(
+                f"{len(how.parents)} parents were named, the image has {parents}",
+                hint="leave out what does not belong to it",
+            )
     except BaseException:
         source.close()
         how.references.close()

@@ -97,4 +97,9 @@ def open_format(
         raise UsageError(
             f"unknown format {name!r}", hint=f"one of: {', '.join(sorted(FORMATS))}"
         )
-    return kind.open(source, options or OpenOptions())
+    options = options or OpenOptions()
+    if options.snapshot is not None and not kind.has_snapshots:
+        raise UsageError(
+            f"a {kind.name} image has no internal snapshots, {options.snapshot!r} was asked for"
+        )
+    return kind.open(source, options)
