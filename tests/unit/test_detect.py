@@ -30,7 +30,6 @@ FOREIGN = {
     "qcow2": (0, b"QFI\xfb\x00\x00\x00\x03"),
     "qcow": (0, b"QFI\xfb\x00\x00\x00\x01"),
     "vmdk": (0, b"KDMV\x01\x00\x00\x00"),
-    "vdi": (64, b"\x7f\x10\xda\xbe"),
     "qed": (0, b"QED\x00"),
     "parallels": (0, b"WithoutFreeSpace"),
     "ova": (257, b"ustar\x0000"),
@@ -75,5 +74,5 @@ def test_a_damaged_image_is_not_taken_for_raw(
 
 
 def test_an_unknown_name_lists_the_known_ones(small_disk: Path) -> None:
-    with pytest.raises(UsageError, match="raw, vhd, vhdx"):
+    with pytest.raises(UsageError, match="raw, .*vhd, vhdx"):
         vhdfast.open_image(small_disk, "floppy")

@@ -22,7 +22,6 @@ _SIGNATURES: tuple[tuple[str, int, bytes, str], ...] = (
     ("vmdk", 0, b"COWD", _QEMU_IMG),
     ("vmdk", 0, b"\xbe\xba\xfe\xca\x00\x00\x00\x00", _QEMU_IMG),
     ("vmdk", 0, b"# Disk DescriptorFile", _QEMU_IMG),
-    ("vdi", 0x40, b"\x7f\x10\xda\xbe", _QEMU_IMG),
     ("qed", 0, b"QED\x00", _QEMU_IMG),
     ("parallels", 0, b"WithoutFreeSpace", _QEMU_IMG),
     ("parallels", 0, b"WithouFreSpacExt", _QEMU_IMG),
