@@ -39,9 +39,11 @@ class Image(io.RawIOBase):
     `tell` share one position. Close it, or use it as a context manager.
     """
 
-    def __init__(self, layer: ImageFormat) -> None:
+    def __init__(self, layer: ImageFormat, opened_as: str | None = None) -> None:
         super().__init__()
         self.layer = layer
+        # What opens it again; `path` may name a disk inside that file.
+        self.opened_as = layer.source.path if opened_as is None else opened_as
         self._position = 0
         self._lock = threading.Lock()
         self._windows: OrderedDict[int, ExtentMap] = OrderedDict()
@@ -75,7 +77,11 @@ class Image(io.RawIOBase):
 
     def info(self) -> ImageInfo:
         """What the headers say."""
-        return dataclasses.replace(self.layer.info(), notices=self.notices)
+        info = dataclasses.replace(self.layer.info(), notices=self.notices)
+        container = self.layer.options.container
+        if container is None:
+            return info
+        return dataclasses.replace(info, details={**info.details, "container": container})
 
     def extents(
         self, offset: int = 0, length: int | None = None, max_rows: int = MAX_ROWS
@@ -282,4 +288,4 @@ def open_image(
         source.close()
         how.references.close()
         raise
-    return Image(layer)
+    return Image(layer, os.fspath(path))

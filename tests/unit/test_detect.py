@@ -32,7 +32,6 @@ FOREIGN = {
     "vmdk": (0, b"KDMV\x01\x00\x00\x00"),
     "qed": (0, b"QED\x00"),
     "parallels": (0, b"WithoutFreeSpace"),
-    "ova": (257, b"ustar\x0000"),
     "gzip": (0, b"\x1f\x8b\x08\x00"),
     "xz": (0, b"\xfd7zXZ\x00"),
     "dmg": (MIB - 512, b"koly"),
@@ -63,6 +62,7 @@ def test_two_formats_at_once_are_ambiguous(tmp_path: Path) -> None:
         (196608, b"regi", "vhdx"),
         (512, b"cxsparse", "vhd"),
         (MIB - 1024, b"conectix", "vhd"),
+        (257, b"ustar\x0000", "ova"),
     ],
 )
 def test_a_damaged_image_is_not_taken_for_raw(

@@ -28,7 +28,6 @@ _SIGNATURES: tuple[tuple[str, int, bytes, str], ...] = (
     ("bochs", 0, b"Bochs Virtual HD Image", _QEMU_IMG),
     ("cloop", 0, b"#!/bin/sh\n#V2.0 Format", _QEMU_IMG),
     ("dmg", -512, b"koly", _QEMU_IMG),
-    ("ova (tar)", 257, b"ustar", _UNPACK.format("tar -xf") + " and name the disk in it"),
     ("gzip", 0, b"\x1f\x8b\x08", _UNPACK.format("gunzip")),
     ("xz", 0, b"\xfd7zXZ\x00", _UNPACK.format("unxz")),
     ("zstd", 0, b"\x28\xb5\x2f\xfd", _UNPACK.format("unzstd")),
