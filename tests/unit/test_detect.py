@@ -31,7 +31,6 @@ FOREIGN = {
     "qcow": (0, b"QFI\xfb\x00\x00\x00\x01"),
     "vmdk": (0, b"KDMV\x01\x00\x00\x00"),
     "qed": (0, b"QED\x00"),
-    "parallels": (0, b"WithoutFreeSpace"),
     "gzip": (0, b"\x1f\x8b\x08\x00"),
     "xz": (0, b"\xfd7zXZ\x00"),
     "dmg": (MIB - 512, b"koly"),

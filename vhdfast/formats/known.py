@@ -23,8 +23,6 @@ _SIGNATURES: tuple[tuple[str, int, bytes, str], ...] = (
     ("vmdk", 0, b"\xbe\xba\xfe\xca\x00\x00\x00\x00", _QEMU_IMG),
     ("vmdk", 0, b"# Disk DescriptorFile", _QEMU_IMG),
     ("qed", 0, b"QED\x00", _QEMU_IMG),
-    ("parallels", 0, b"WithoutFreeSpace", _QEMU_IMG),
-    ("parallels", 0, b"WithouFreSpacExt", _QEMU_IMG),
     ("bochs", 0, b"Bochs Virtual HD Image", _QEMU_IMG),
     ("cloop", 0, b"#!/bin/sh\n#V2.0 Format", _QEMU_IMG),
     ("dmg", -512, b"koly", _QEMU_IMG),
