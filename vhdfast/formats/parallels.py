@@ -29,6 +29,8 @@ VERSION = 2
 OPEN, CLOSED = 0x746F6E59, 0x312E3276
 EMPTY_FLAG = 1
 MAX_CLUSTER = 256 * MIB
+# Clusters of a disk: 64 TiB at 1 MiB each. A table that is one hole is read to its end.
+MAX_CLUSTERS = 1 << 26
 # Stored clusters up to which the table is sorted to find overlaps (4 TiB at 1 MiB a cluster).
 OVERLAP_CLUSTERS = 1 << 22
 WINDOW_ENTRIES = 1 << 16
@@ -92,6 +94,12 @@ class ParallelsImage(ImageFormat):
                 32,
                 f"the table has {self.count} entries, a disk of {self.virtual_size} bytes in "
                 f"clusters of {self.block_size} needs {self.needed}",
+            )
+        if self.needed > MAX_CLUSTERS:
+            raise UnsupportedImageError(
+                f"the disk has {self.needed} clusters, at most {MAX_CLUSTERS} are read",
+                path=source.path,
+                offset=36,
             )
         self.table_end = _HEADER.size + 4 * self.count
         if self.table_end > source.size:

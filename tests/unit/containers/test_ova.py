@@ -409,7 +409,7 @@ def test_other_formats_may_have_the_magic_in_their_midst(tmp_path: Path) -> None
 
 def test_more_members_than_an_ova_has(refused: Refused, tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
-    path.write_bytes(member("a", b"") * 1_000_000)
+    path.write_bytes(member("a", b"") * 50_000)
     started = time.monotonic()
     refused(UnsupportedImageError, path, "more than 4096 members")
     assert time.monotonic() - started < 1

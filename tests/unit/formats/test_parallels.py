@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,10 +122,26 @@ def test_a_field_out_of_bounds(
 
 
 @pytest.mark.parametrize("sectors", [0, 1 << 54, (1 << 64) - 1])
-def test_a_size_out_of_bounds(refused: Refused, sectors: int) -> None:
+def test_a_size_that_is_no_size(refused: Refused, sectors: int) -> None:
     file = parallels(virtual_size=4 * MIB)
     file.put(36, struct.pack("<Q", sectors))
     refused(InvalidImageError, file, "sectors", offset=36)
+
+
+def test_more_clusters_than_any_disk_has(refused: Refused) -> None:
+    file = parallels(virtual_size=512, cluster_size=512)
+    file.put(32, struct.pack("<IQ", (1 << 26) + 1, (1 << 26) + 1))
+    refused(UnsupportedImageError, file, "67108865 clusters", offset=36)
+
+
+@pytest.mark.large
+def test_a_table_that_is_one_hole(opened: Opened) -> None:
+    file = parallels(virtual_size=512, cluster_size=512)
+    file.put(32, struct.pack("<IQ", 1 << 26, 1 << 26))
+    file.size = 1 << 29
+    started = time.monotonic()
+    assert opened(file).pread(1 << 34, 4) == bytes(4)
+    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize(
