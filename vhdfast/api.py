@@ -361,7 +361,7 @@ def _verify(
 ) -> int:
     """Both sides opened and mapped afresh; the target's bytes come from the disk."""
     with (
-        open_image(image.path, from_format, **reading) as fresh,
+        open_image(image.opened_as, from_format, **reading) as fresh,
         open_image(output.sealed_path, output.format_name) as written,
     ):
         fd = written.layer.source.fileno()

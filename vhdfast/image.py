@@ -39,9 +39,11 @@ class Image(io.RawIOBase):
     `tell` share one position. Close it, or use it as a context manager.
     """
 
-    def __init__(self, layer: ImageFormat) -> None:
+    def __init__(self, layer: ImageFormat, opened_as: str | None = None) -> None:
         super().__init__()
         self.layer = layer
+        # What opens it again; `path` may name a disk inside that file.
+        self.opened_as = layer.source.path if opened_as is None else opened_as
         self._position = 0
         self._lock = threading.Lock()
         self._windows: OrderedDict[int, ExtentMap] = OrderedDict()
@@ -75,11 +77,14 @@ class Image(io.RawIOBase):
 
     def info(self) -> ImageInfo:
         """What the headers say."""
+        info = self.layer.info()
         below = tuple(layer.source.path for layer in self.layer.chain())[1:]
+        container = self.layer.options.container
         return dataclasses.replace(
-            self.layer.info(),
+            info,
             parent=below[0] if below else None,
             chain=below,
+            details=info.details if container is None else {**info.details, "container": container},
             notices=self.notices,
         )
 
@@ -294,4 +299,4 @@ def open_image(
         source.close()
         how.references.close()
         raise
-    return Image(layer)
+    return Image(layer, os.fspath(path))

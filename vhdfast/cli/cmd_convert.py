@@ -136,9 +136,13 @@ def _target_name(source: str, target: str | None, to: str) -> str:
 
 def _list_disks(directory: str, console: Console) -> int:
     """A directory as source: name the disks in it, copy nothing."""
+    from ..containers import CONTAINERS
     from ..formats import FORMATS
 
-    suffixes = tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
+    suffixes = (
+        *(suffix for kind in FORMATS.values() for suffix in kind.suffixes),
+        *(suffix for kind in CONTAINERS.values() for suffix in kind.suffixes),
+    )
     try:
         names = sorted(
             entry.name
