@@ -119,13 +119,15 @@ def choose(source: Source, header: Header, wanted: str) -> Snapshot:
         return found[0]
     if found:
         raise UsageError(
-            f"{printable(wanted)!r} is the {'id' if by_id else 'name'} of {len(found)} snapshots "
-            f"of {source.path}: {_list(found, len(found))}",
+            f"{printable(wanted)!r} is the {'id' if by_id else 'name'} of {len(found)} snapshots: "
+            f"{_list(found, len(found))}",
+            path=source.path,
             hint="say the id of the one that is meant" if not by_id else None,
         )
-    there = _list(listed, header.snapshot_count) if listed else "the image has none"
+    there = _list(listed, header.snapshot_count) if listed else "it has no snapshots"
     raise UsageError(
-        f"{source.path} has no snapshot {printable(wanted)!r}",
+        f"there is no snapshot {printable(wanted)!r} in the image",
+        path=source.path,
         hint=f"there are: {there}" if listed else there,
     )
 
