@@ -75,22 +75,23 @@ def mixed(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("size", ["512", "4k", "64k", "2M"])
-@pytest.mark.parametrize(
-    "options",
-    [
-        "compat=0.10", "compat=1.1", "compat=1.1,lazy_refcounts=on",
-        "compat=1.1,extended_l2=on",
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("packed", [None, "zlib", "zstd"])
+MADE = [
+    (options, size, packed)
+    for size in ("512", "4k", "64k", "2M")
+    for options in (
+        "compat=0.10", "compat=1.1", "compat=1.1,lazy_refcounts=on", "compat=1.1,extended_l2=on",
+    )
+    for packed in (None, "zlib", "zstd")
+    # Subclusters need clusters of 16 KiB, and version 2 knows zlib only.
+    if not ("extended" in options and size in ("512", "4k"))
+    and not ("0.10" in options and packed == "zstd")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options, size, packed", MADE)
 def test_images_that_qemu_img_makes(
-    tmp_path: Path, qemu_img: Qemu, mixed: Path, size: str, options: str, packed: str | None
+    tmp_path: Path, qemu_img: Qemu, mixed: Path, options: str, size: str, packed: str | None
 ) -> None:
-    if "extended" in options and size in ("512", "4k"):
-        pytest.skip("subclusters need clusters of 16 KiB")
-    if packed == "zstd" and "0.10" in options:
-        pytest.skip("version 2 knows zlib only")
     path = tmp_path / "disk.qcow2"
     given = f"{options},cluster_size={size}"
     if packed and "0.10" not in options:
@@ -140,7 +141,9 @@ def test_a_data_file(
     monkeypatch.chdir(tmp_path)
     path = Path("disk.qcow2")
     qemu_img("create", "-f", "qcow2", "-o", f"data_file=data.bin,data_file_raw={raw}", path, "4M")
-    qemu_io(path, "write -P 1 0 64k", "write -P 2 1M 100k", "write -z 1M 64k", "write -P 3 4032k 64k")
+    qemu_io(
+        path, "write -P 1 0 64k", "write -P 2 1M 100k", "write -z 1M 64k", "write -P 3 4032k 64k"
+    )
     content = ours(tmp_path / "disk.qcow2")
     assert content == theirs(path)
     assert content[0] == 1 and content[MIB] == 0 and content[-1] == 3
@@ -206,12 +209,10 @@ def test_the_command_that_decrypts(
     assert Path("disk.raw").read_bytes() == mixed.read_bytes()
 
 
-@pytest.mark.parametrize("words", [[], ["-c"]])
-def test_version_1_as_qemu_makes_it(
-    tmp_path: Path, qemu_img: Qemu, mixed: Path, words: list[str]
-) -> None:
+def test_version_1_as_qemu_makes_it(tmp_path: Path, qemu_img: Qemu, mixed: Path) -> None:
+    # Version 7.2 fails to make a compressed one; it reads those of the builder, see below.
     path = tmp_path / "disk.qcow"
-    qemu_img("convert", *words, "-f", "raw", "-O", "qcow", mixed, path)
+    qemu_img("convert", "-f", "raw", "-O", "qcow", mixed, path)
     assert ours(path) == mixed.read_bytes()
 
 
@@ -228,7 +229,9 @@ def test_version_1_over_a_backing_file(
 # ---- the builder's images -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bits, features", [(9, 0), (16, 0), (16, COMPRESSION_TYPE), (16, EXTENDED)])
+@pytest.mark.parametrize(
+    "bits, features", [(9, 0), (16, 0), (16, COMPRESSION_TYPE), (16, EXTENDED)]
+)
 def test_the_builders_images_are_qcow2_to_qemu(
     tmp_path: Path, qemu_img: Qemu, theirs: Callable[..., bytes], bits: int, features: int
 ) -> None:

@@ -9,9 +9,12 @@ import pytest
 
 from vhdfast import open_image
 from vhdfast.errors import AmbiguousFormatError, UnknownFormatError
+from vhdfast.files import FileSlice, Source, SourceFile
+from vhdfast.formats import open_format
+from vhdfast.image import Image
 
 from ...support import GIB, SparseFile, pattern, rows_of
-from ...support.build_qcow2 import CORRUPT, DIRTY, EXTENDED, Qcow2, poke
+from ...support.build_qcow2 import CORRUPT, DIRTY, EXTENDED, Qcow2, poke, raw_deflate
 
 K64 = 65536
 
@@ -301,3 +304,44 @@ def test_convert_makes_the_same_disk(tmp_path: Path):
     vhdfast.convert(source, tmp_path / "d.vhd")
     with open_image(source) as image:
         assert (tmp_path / "d.vhd").read_bytes()[: 1 << 20] == image.pread(0, 1 << 20)
+
+
+# ---- other sources ------------------------------------------------------------------------------
+
+
+class OnlyRead(Source):
+    """A source that only Python reaches, as over a network."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+        self.path = "far away"
+
+    def fileno(self) -> None:
+        return None
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.data[offset : offset + length]
+
+
+def test_a_source_without_a_descriptor(tmp_path: Path):
+    disk = Qcow2(1 << 20, 9)
+    for cluster in range(0, 2048, 5):
+        disk.data(cluster, pattern(cluster, 512))
+    disk.packed(1, raw_deflate(pattern(1, 512)))
+    path = disk.build().write(tmp_path / "d")
+    with open_image(path) as near, Image(open_format(OnlyRead(path.read_bytes()))) as far:
+        assert far.pread(0, 1 << 20) == near.pread(0, 1 << 20)
+
+
+def test_a_part_of_a_file(tmp_path: Path):
+    disk = Qcow2(1 << 20, 9)
+    disk.data(70, pattern(7, 512))
+    disk.packed(1, raw_deflate(pattern(1, 512)))
+    path = disk.build().write(tmp_path / "d")
+    whole = tmp_path / "whole"
+    whole.write_bytes(b"x" * 777 + path.read_bytes() + b"y" * 99)
+    part = FileSlice(SourceFile(whole), 777, path.stat().st_size, "whole:d")
+    with Image(open_format(part)) as image:
+        assert image.pread(70 * 512, 512) == pattern(7, 512)
+        assert image.pread(512, 512) == pattern(1, 512)

@@ -43,7 +43,7 @@ class Qcow2Image(ImageFormat):
 
     name = "qcow2"
     title = "qcow2, versions 2 and 3 (QEMU)"
-    suffixes = (".qcow2", ".qcow", ".img")
+    suffixes = (".qcow2",)
 
     @classmethod
     def probe(cls, glimpse: Glimpse) -> str | None:

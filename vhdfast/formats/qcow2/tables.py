@@ -23,6 +23,7 @@ COPIED = 1 << 63
 COMPRESSED = 1 << 62
 READS_AS_ZERO = 1
 SUBCLUSTERS = 32
+EXTENDED_ENTRIES = 1 << 13
 _ALL = np.uint64(0xFFFFFFFF)
 _LANES = np.arange(SUBCLUSTERS, dtype=np.uint64)
 
@@ -80,7 +81,9 @@ class ClusterTable:
         """Rows of a prefix of [offset, offset + length), at least one."""
         first = offset // self.cluster_size
         last = -(-(offset + length) // self.cluster_size)
-        window = self.levels.window(first, last, max_rows)
+        # A cluster of subclusters may take 32 rows: more entries would be read than are used.
+        wanted = min(max_rows, EXTENDED_ENTRIES) if self.header.is_extended else max_rows
+        window = self.levels.window(first, last, wanted)
         rows, end = self._rows(window, max(max_rows, SUBCLUSTERS))
         if len(window.gap_starts):
             size = np.uint64(self.cluster_size)
@@ -138,8 +141,9 @@ class ClusterTable:
             pieces = self._subclusters(
                 guest[is_mixed], places[is_mixed], stored[is_mixed], zeros[is_mixed]
             )
-            rows = concatenate([rows[~is_mixed], pieces])
-            rows = rows[np.argsort(rows["offset"], kind="stable")]
+            counts = np.where(is_mixed, SUBCLUSTERS, 1)
+            rows = rows.repeat(counts)
+            rows[is_mixed.repeat(counts)] = pieces
         return rows, end
 
     def _check(
