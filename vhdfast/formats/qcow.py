@@ -15,6 +15,7 @@ from ..extents import Codec, Kind, Rows, clip, concatenate, cut_at_file_end, mak
 from ..files import Source
 from ..units import MAX_OFFSET
 from .base import Glimpse, ImageFormat, ImageInfo, OpenOptions
+from .qcow2 import refuse_parents
 from .qcow2.header import MAGIC, backing_name, refuse_encryption
 from .qcow2.levels import Layout, TwoLevels, first_true
 
@@ -85,6 +86,8 @@ class QcowImage(ImageFormat):
         self._length_shift = 63 - header.cluster_bits
         if header.backing_file is not None:
             self.open_parent(header.backing_file, None, "backing file")
+        else:
+            refuse_parents(source, options)
 
     def info(self) -> ImageInfo:
         parent = self.header.backing_file

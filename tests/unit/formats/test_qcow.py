@@ -10,6 +10,7 @@ from vhdfast.errors import (
     MissingReferenceError,
     UnsafeReferenceError,
     UnsupportedImageError,
+    UsageError,
 )
 
 from ...support import pattern, rows_of
@@ -114,6 +115,11 @@ def test_the_format_of_a_backing_file_must_be_said_by_the_user(qcow, refused, tm
     base = pattern(9, 8192)
     assert image.pread(0, 8192) == base[:512] + pattern(1, 512) + base[1024:]
     assert image.info().parent == "base.raw"
+
+
+def test_the_user_names_a_backing_file_that_the_image_does_not_have(refused, tmp_path):
+    (tmp_path / "base.raw").write_bytes(pattern(9, 8192))
+    refused(UsageError, small().build(), "and the image has none", parents=[tmp_path / "base.raw"])
 
 
 def test_a_missing_backing_file(refused):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vhdfast import open_image
@@ -170,6 +172,16 @@ def test_tables_of_64_entries_are_read_many_at_once(qcow2, max_rows):
     assert image.pread(0, 1 << 20) == bytes(want)
 
 
+def test_one_window_covers_a_thousand_tables(qcow2):
+    size = 1024 * 32768
+    disk = Qcow2(size, 9)
+    for table in range(1024):
+        disk.data(64 * table, b"x")
+    image = qcow2(disk.build())
+    (window,) = image.windows()
+    assert len(window) == 2048
+
+
 def test_windows_may_begin_and_end_anywhere(qcow2):
     disk = Qcow2(1 << 20, 12)
     for cluster in range(0, 256, 3):
@@ -199,6 +211,31 @@ def test_an_empty_disk_with_the_largest_l1_table(qcow2):
     begun = time.monotonic()
     assert sum(len(window) for window in image.windows()) == 64
     assert time.monotonic() - begun < 1
+
+
+def test_a_fragmented_disk_is_walked_in_little_memory(tmp_path):
+    # 128 GiB in clusters of 64 KiB, each two clusters behind the one before.
+    disk = Qcow2(128 * GIB)
+    path = disk.build().write(tmp_path / "d.qcow2")
+    tables = 1 << 20
+    clusters = np.arange(1 << 21, dtype=np.uint64)
+    with open(path, "r+b") as file:
+        file.seek(disk.l1_offset)
+        l2 = np.arange(256, dtype=np.uint64) * np.uint64(K64) + np.uint64(tables | 1 << 63)
+        file.write(l2.astype(">u8").tobytes())
+        file.seek(tables)
+        entries = clusters * np.uint64(2 * K64) + np.uint64(1 << 30 | 1 << 63)
+        file.write(entries.astype(">u8").tobytes())
+        file.truncate(257 * GIB)
+    with open_image(path, ask_holes=False) as image:
+        tracemalloc.start()
+        try:
+            rows = sum(len(window) for window in image.windows())
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert rows == 1 << 21
+    assert peak < 32 << 20
 
 
 def test_a_disk_of_almost_2_to_the_63_bytes(qcow2):

@@ -12,7 +12,9 @@ from vhdfast.errors import (
     MissingReferenceError,
     UnsafeReferenceError,
     UnsupportedImageError,
+    UsageError,
 )
+from vhdfast.image import open_image
 
 from ...support import pattern, rows_of
 from ...support.build_qcow2 import (
@@ -176,6 +178,19 @@ def test_the_user_may_name_the_backing_file(qcow2, tmp_path):
     disk = Qcow2(K64, backing="base.raw", backing_format="raw")
     image = qcow2(disk.build(), parents=[tmp_path / "moved" / "base.raw"])
     assert image.pread(0, K64) == pattern(9, K64)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_the_user_names_more_backing_files_than_there_are(refused, tmp_path, depth):
+    (tmp_path / "base.raw").write_bytes(pattern(9, K64))
+    base = Qcow2(K64).build().write(tmp_path / "base.qcow2")
+    disk = Qcow2(K64, backing="base.qcow2", backing_format="qcow2")
+    file = disk.build() if depth else Qcow2(K64).build()
+    names = [base, tmp_path / "base.raw"] if depth else [tmp_path / "base.raw"]
+    path = tmp_path / "top"
+    file.write(path)
+    with pytest.raises(UsageError, match="is named as backing file, and the image has none"):
+        open_image(path, parents=names)
 
 
 def test_two_names_for_one_extension(refused):

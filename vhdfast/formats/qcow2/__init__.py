@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import (
     InvalidImageError,
     UnsupportedImageError,
+    UsageError,
     VhdfastError,
     printable,
 )
@@ -32,7 +33,7 @@ from .header import (
 from .snapshots import LISTED, Snapshot, choose, walk
 from .tables import ClusterTable
 
-__all__ = ["Qcow2Image", "parent_format"]
+__all__ = ["Qcow2Image", "refuse_parents"]
 
 # What qemu calls formats that have another name here.
 _QEMU_NAMES = {"vpc": "vhd", "file": "raw", "host_device": "raw"}
@@ -90,9 +91,11 @@ class Qcow2Image(ImageFormat):
         if header.backing_file is not None:
             self.open_parent(
                 header.backing_file,
-                parent_format(source, header.backing_format),
+                _parent_format(source, header.backing_format),
                 "backing file",
             )
+        else:
+            refuse_parents(source, options)
 
     def _disk_size(self) -> int:
         """Bytes. A snapshot keeps the size that the disk had."""
@@ -218,7 +221,7 @@ class Qcow2Image(ImageFormat):
         return rows
 
 
-def parent_format(source: Source, name: str | None) -> str | None:
+def _parent_format(source: Source, name: str | None) -> str | None:
     """The format that an image gives its backing file, by our name. None where it gives none.
 
     Raises UnsupportedImageError for one that is not read.
@@ -234,6 +237,20 @@ def parent_format(source: Source, name: str | None) -> str | None:
             "rebase -u -F qcow2 -b NEW IMAGE",
         )
     return ours
+
+
+def refuse_parents(source: Source, options: OpenOptions) -> None:
+    """Raise UsageError where the user names a backing file and the image has none.
+
+    What the image does not hold is zeros then: another disk's bytes there would be no one's disk.
+    """
+    if options.parents:
+        raise UsageError(
+            f"{printable(options.parents[0])!r} is named as backing file, and the image has none",
+            path=source.path,
+            hint="leave it out; or make the image refer to it: qemu-img rebase -u -F FORMAT -b "
+            "FILE IMAGE",
+        )
 
 
 def _be(data: bytes, offset: int, size: int) -> int:

@@ -127,7 +127,8 @@ class TwoLevels:
     def _survey(self) -> Places:
         """Where the L2 tables lie, sorted. Raises CorruptImageError where they cannot."""
         found = [places[places != 0] for _, places in self._l1_windows()]
-        tables = np.sort(np.concatenate(found)) if found else NO_PLACES
+        tables = np.concatenate(found) if found else NO_PLACES
+        tables.sort()
         close = np.flatnonzero(tables[1:] - tables[:-1] < self.layout.l2_bytes)
         if len(close):
             # One table for two ranges of the disk: a small file could pass for an endless disk.
