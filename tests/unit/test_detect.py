@@ -27,8 +27,6 @@ def write(path: Path, size: int, *parts: tuple[int, bytes]) -> Path:
 
 
 FOREIGN = {
-    "qcow2": (0, b"QFI\xfb\x00\x00\x00\x03"),
-    "qcow": (0, b"QFI\xfb\x00\x00\x00\x01"),
     "vmdk": (0, b"KDMV\x01\x00\x00\x00"),
     "qed": (0, b"QED\x00"),
     "gzip": (0, b"\x1f\x8b\x08\x00"),

@@ -14,10 +14,6 @@ _UNPACK = "unpack it first ({})"
 
 # (name, offset, signature, what to do). A negative offset counts from the end of the file.
 _SIGNATURES: tuple[tuple[str, int, bytes, str], ...] = (
-    ("qcow2", 0, b"QFI\xfb\x00\x00\x00\x02", _QEMU_IMG),
-    ("qcow2", 0, b"QFI\xfb\x00\x00\x00\x03", _QEMU_IMG),
-    ("qcow", 0, b"QFI\xfb\x00\x00\x00\x01", _QEMU_IMG),
-    ("qcow2", 0, b"QFI\xfb", _QEMU_IMG),
     ("vmdk", 0, b"KDMV", _QEMU_IMG),
     ("vmdk", 0, b"COWD", _QEMU_IMG),
     ("vmdk", 0, b"\xbe\xba\xfe\xca\x00\x00\x00\x00", _QEMU_IMG),
