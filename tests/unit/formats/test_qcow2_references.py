@@ -190,7 +190,7 @@ def test_the_user_names_more_backing_files_than_there_are(refused, tmp_path, dep
     names = [base, tmp_path / "base.raw"] if depth else [tmp_path / "base.raw"]
     path = tmp_path / "top"
     file.write(path)
-    with pytest.raises(UsageError, match=f"is named as parent, and the image has {depth or 'none'}"):
+    with pytest.raises(UsageError, match=f"as parent, and the image has {depth or 'none'}"):
         open_image(path, parents=names)
 
 
