@@ -225,6 +225,8 @@ class ImageFormat(ABC):
         rows = self.rows(offset, length, max_rows)
         if self.options.ask_holes:
             rows = self._without_holes(rows, max_rows)
+        if self.parent is not None and len(rows) > max_rows:
+            rows = rows[:max_rows].copy()  # every layer keeps its own while it asks the one below
         rows = self._over_parent(rows, max_rows)
         sizes = [source.size for source in self.sources]
         return ExtentMap.checked(offset, length, rows, sizes, max_rows)
@@ -266,10 +268,13 @@ class ImageFormat(ABC):
         self.sources.append(source)
         return source
 
-    def open_parent(self, name: str | None, format_name: str | None, what: str) -> ImageFormat:
+    def open_parent(
+        self, name: str | Sequence[str] | None, format_name: str | None, what: str
+    ) -> ImageFormat:
         """Open the image below this one, which UNALLOCATED rows are then looked up in.
 
-        name: as it stands in this image (None: it names none, the user must have).
+        name: as it stands in this image (None: it names none, the user must have); several names
+        are tried in turn, and one that leads back into the chain only where no other leads on.
         format_name: as it stands there, None where the image does not say.
         Raises what `open_file` and opening an image raise, InvalidImageError for a chain that is
         too long or comes back to itself.
@@ -277,17 +282,18 @@ class ImageFormat(ABC):
         from . import open_format
 
         options = self.options
+        names = () if name is None else (name,) if isinstance(name, str) else tuple(name)
         trail = (*options.trail, self.source.identity)
         if options.parents:
             source = options.references.open_named(options.parents[0])
-        elif name is None:
+        elif not names:
             raise UnsafeReferenceError(
                 f"the image does not say where its {what} is",
                 path=self.source.path,
                 hint="name it with --parent FILE",
             )
         else:
-            source = options.references.open(self.source, name, what)
+            source = options.references.open_first(self.source, names, what, trail)
         if source.identity in trail:
             raise InvalidImageError(
                 f"the {what} {source.path} stands above itself in the chain",

@@ -1,4 +1,6 @@
-"""The dynamic header, the block allocation table and the sector bitmaps of a dynamic VHD.
+"""The dynamic header, the block allocation table and the sector bitmaps.
+
+Dynamic and differencing disks have them. In a differencing one, what is not stored is the parent's.
 
 Source: Virtual Hard Disk Image Format Specification 1.0 (Microsoft, 2006), "Dynamic Disk Header
 Format", "Block Allocation Table and Data Blocks". All fields are big-endian.
@@ -7,6 +9,7 @@ Format", "Block Allocation Table and Data Blocks". All fields are big-endian.
 from __future__ import annotations
 
 import struct
+import uuid
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +46,10 @@ class DynamicHeader:
     block_size: int
     stored_checksum: int
     checksum: int
-    parent_name: str
+    parent_id: uuid.UUID
+    parent_time: int  # seconds since the footer's EPOCH
+    parent_name: str  # as it stands there
+    locators: bytes  # eight entries of 24 bytes
 
     @property
     def is_intact(self) -> bool:
@@ -61,8 +67,8 @@ class DynamicHeader:
             )
         data = source.read_exact(offset, HEADER_LENGTH, "dynamic header")
         (
-            cookie, _next, table_offset, version, entries, block_size, stored_checksum, _parent_id,
-            _parent_time, _reserved, parent_name, _locators, _rest,
+            cookie, _next, table_offset, version, entries, block_size, stored_checksum, parent_id,
+            parent_time, _reserved, parent_name, locators, _rest,
         ) = _LAYOUT.unpack(data)  # fmt: skip
         if cookie != COOKIE:
             raise CorruptImageError(
@@ -84,7 +90,6 @@ class DynamicHeader:
                 offset=offset + 32,
                 hint="the dynamic header is damaged: copy the image again",
             )
-        name = parent_name.decode("utf-16-be", "replace").split("\0", 1)[0]
         return cls(
             offset=offset,
             table_offset=table_offset,
@@ -92,23 +97,33 @@ class DynamicHeader:
             block_size=block_size,
             stored_checksum=stored_checksum,
             checksum=vhd_checksum(data),
-            parent_name="".join(c if c.isprintable() else "?" for c in name),
+            parent_id=uuid.UUID(bytes=parent_id),
+            parent_time=parent_time,
+            parent_name=parent_name.decode("utf-16-be", "replace").split("\0", 1)[0],
+            locators=locators,
         )
 
 
 class BlockTable:
-    """Where the blocks of a dynamic VHD lie. Reads the table in windows, never whole.
+    """Where the blocks of a VHD lie. Reads the table in windows, never whole.
 
     limit: where block data ends at the latest, bytes (the trailing footer, or the file's end).
+    absent: what a sector is that is not stored: ZERO, or UNALLOCATED where the parent has it.
     """
 
     def __init__(
-        self, source: Source, header: DynamicHeader, virtual_size: int, limit: int
+        self,
+        source: Source,
+        header: DynamicHeader,
+        virtual_size: int,
+        limit: int,
+        absent: Kind = Kind.ZERO,
     ) -> None:
         self.source = source
         self.header = header
         self.virtual_size = virtual_size
         self.limit = limit
+        self.absent = absent
         self.block_size = header.block_size
         self.sectors = header.block_size // SECTOR
         self.bitmap_size = round_up(-(-self.sectors // 8), SECTOR)
@@ -230,7 +245,7 @@ class BlockTable:
         )
         data_starts = np.zeros(len(entries), dtype=np.uint64)
         data_starts[used] = starts + np.uint64(self.bitmap_size)
-        kinds = np.full(len(entries), Kind.ZERO, dtype=np.uint8)
+        kinds = np.full(len(entries), self.absent, dtype=np.uint8)
         kinds[used] = Kind.DATA
         rows = make_rows(block_offsets, self.block_size, kinds, data_starts)
         if len(partial):
@@ -260,7 +275,7 @@ class BlockTable:
         block_offsets: npt.NDArray[np.uint64],
         data_starts: npt.NDArray[np.uint64],
     ) -> Rows:
-        """Rows of blocks of which some sectors are not marked: those read as zeros.
+        """Rows of blocks of which some sectors are not marked: those are absent.
 
         Bits are most significant first.
         """
@@ -276,6 +291,6 @@ class BlockTable:
         return make_rows(
             block_offsets[block] + within,
             lengths,
-            np.where(marked, Kind.DATA, Kind.ZERO),
+            np.where(marked, Kind.DATA, self.absent),
             np.where(marked, data_starts[block] + within, 0),
         )
