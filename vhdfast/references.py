@@ -6,6 +6,7 @@ files that lie directly in its own directory; docs/internals/safety.md says more
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -70,27 +71,21 @@ class References:
         Raises UnsafeReferenceError where a name was refused, MissingReferenceError otherwise,
         naming all that was looked for; and what `open` raises for a file that is there.
         """
-        if len(names) == 1:
-            return self.open(referrer, names[0], what)
         refusals: list[ImageError] = []
-        last_resort: SourceFile | None = None
-        for name in names:
-            try:
-                path = self._path(referrer, name, what)
-                source = self._open_at(path, referrer, name, what)
-            except (UnsafeReferenceError, MissingReferenceError, InvalidImageError) as error:
-                refusals.append(error)
-                continue
-            if source.identity not in not_these:
-                if last_resort is not None:
-                    last_resort.close()
-                return self.keep(source)
-            if last_resort is None:
-                last_resort = source
-            else:
-                source.close()
-        if last_resort is not None:
-            return self.keep(last_resort)
+        with contextlib.ExitStack() as spare:
+            last_resort: SourceFile | None = None
+            for name in names:
+                try:
+                    path = self._path(referrer, name, what)
+                    source = self._open_at(path, referrer, name, what)
+                except (UnsafeReferenceError, MissingReferenceError, InvalidImageError) as error:
+                    refusals.append(error)
+                    continue
+                if source.identity not in not_these:
+                    return self.keep(source)
+                last_resort = spare.enter_context(source)
+            if last_resort is not None:
+                return self.keep(SourceFile(last_resort.path))
         raise _none_of(names, refusals, referrer, what)
 
     def _open_at(self, path: str, referrer: Source, name: str, what: str) -> SourceFile:
@@ -184,6 +179,9 @@ def _none_of(
     names: Sequence[str], refusals: Sequence[ImageError], referrer: Source, what: str
 ) -> ImageError:
     """Why none of several names led to a file: the gravest reason, and all the names."""
+    missing = [error for error in refusals if isinstance(error, MissingReferenceError)]
+    if len(refusals) == 1 and not missing:
+        return refusals[0]
     unsafe = next((error for error in refusals if isinstance(error, UnsafeReferenceError)), None)
     listed = ", ".join(repr(printable(name, SHOWN_NAME)) for name in names)
     if unsafe is not None:
@@ -192,12 +190,14 @@ def _none_of(
             path=referrer.path,
             hint=unsafe.hint,
         )
-    if all(isinstance(error, InvalidImageError) for error in refusals):
+    if not missing:
         return refusals[0]
+    several = len(names) > 1
     return MissingReferenceError(
-        f"the {what} is not there (looked for {listed})",
+        f"the {what} is not there (looked for {listed})" if several else missing[0].message,
         path=referrer.path,
-        hint="put it beside the image under one of these names, or name it with --parent FILE",
+        hint="put it beside the image under "
+        f"{'one of these names' if several else 'this name'}, or name it with --parent FILE",
     )
 
 

@@ -92,13 +92,14 @@ def _windows_text(code: bytes, data: bytes) -> str:
 
     The specification does not say what the deprecated kinds hold: bytes where none is zero.
     """
+    whole = data[: len(data) & ~1]
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        text = data.decode("utf-16", "replace")
+        text = whole.decode("utf-16", "replace")
     elif code in _DEPRECATED and 0 not in data.rstrip(b"\0"):
         text = data.decode("utf-8", "surrogateescape")
     else:
         even, odd = data[0::2].count(0), data[1::2].count(0)
-        text = data.decode("utf-16-be" if even > odd else "utf-16-le", "replace")
+        text = whole.decode("utf-16-be" if even > odd else "utf-16-le", "replace")
     return text.split("\0", 1)[0]
 
 
