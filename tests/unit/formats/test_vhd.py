@@ -668,3 +668,21 @@ def test_file_cut_before_a_block(refused):
 def test_the_builders_checksum_is_the_known_one():
     """A footer of all zeros but one byte: the complement of that byte."""
     assert with_checksum(b"\x05" + bytes(511), 64)[64:68] == b"\xff\xff\xff\xfa"
+
+
+def test_a_block_with_more_sectors_than_are_looked_at_at_once(opened, codes):
+    # 512 MiB a block, 2^20 sectors. Marked: the last sector of the first quarter, the first one
+    # of the second, and the last one of all.
+    vhd = DynamicVhd(1 << 30, 1 << 29)
+    bitmap = bytearray(1 << 17)
+    bitmap[(1 << 15) - 1], bitmap[1 << 15], bitmap[-1] = 0x01, 0x80, 0x01
+    data = vhd.store(1, bitmap=bytes(bitmap))
+    image = opened(vhd.build(), ask_holes=False)
+    start = 1 << 29
+    found = [row for row in rows_of(image.windows()) if row[2] == "DATA"]
+    assert found == [
+        (start + (1 << 27) - 512, 512, "DATA", 0, data + (1 << 27) - 512),
+        (start + (1 << 27), 512, "DATA", 0, data + (1 << 27)),
+        (start + (1 << 29) - 512, 512, "DATA", 0, data + (1 << 29) - 512),
+    ]
+    assert codes(image) == []

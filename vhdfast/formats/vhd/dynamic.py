@@ -233,7 +233,14 @@ class BlockTable:
         starts = entries[used] * np.uint64(SECTOR)
         full, bitmaps = self._read_bitmaps(starts)
         partial = np.flatnonzero(~full)
-        bits_batch = max(1, BIT_BATCH // self.sectors)
+        bits_batch = BIT_BATCH // self.sectors
+        low = 0
+        if not bits_batch and len(partial) and used[partial[0]] == 0:
+            # A block with more bits than are looked at at once: the part that `offset` lies in.
+            bits_batch = 1
+            within = offset % self.block_size
+            low = within // SECTOR // BIT_BATCH * BIT_BATCH
+            length = min(length, (low + BIT_BATCH) * SECTOR - within)
         if len(partial) > bits_batch:
             stop = partial[bits_batch]
             entries = entries[: used[stop]]
@@ -251,8 +258,13 @@ class BlockTable:
         if len(partial):
             whole = np.ones(len(entries), dtype=bool)
             whole[used[partial]] = False
+            bitmaps = bitmaps[partial]
+            self.empty_bitmaps += int((~bitmaps.any(axis=1)).sum())
+            shift = np.uint64(low * SECTOR)
             pieces = self._sector_rows(
-                bitmaps[partial], block_offsets[used[partial]], data_starts[used[partial]]
+                bitmaps[:, low // 8 : (low + BIT_BATCH) // 8],
+                block_offsets[used[partial]] + shift,
+                data_starts[used[partial]] + shift,
             )
             rows = concatenate([rows[whole], pieces])
             rows = rows[np.argsort(rows["offset"], kind="stable")]
@@ -266,31 +278,33 @@ class BlockTable:
         width = -(-self.sectors // 8)
         bitmaps = bitmaps[:, :width]
         all_set = (0xFF << (8 * width - self.sectors)) & 0xFF if self.sectors < 8 else 0xFF
-        full: npt.NDArray[np.bool_] = ((bitmaps & all_set) == all_set).all(axis=1)
+        bitmaps &= np.uint8(all_set)
+        full: npt.NDArray[np.bool_] = (bitmaps == all_set).all(axis=1)
         return full, bitmaps
 
     def _sector_rows(
         self,
         bitmaps: npt.NDArray[np.uint8],
-        block_offsets: npt.NDArray[np.uint64],
-        data_starts: npt.NDArray[np.uint64],
+        offsets: npt.NDArray[np.uint64],
+        places: npt.NDArray[np.uint64],
     ) -> Rows:
         """Rows of blocks of which some sectors are not marked: those are absent.
 
-        Bits are most significant first.
+        offsets, places: where the sector of each bitmap's first bit lies, in the disk and in the
+        file. Bits are most significant first.
         """
-        bits = np.unpackbits(bitmaps, axis=1, count=self.sectors)
-        self.empty_bitmaps += int((~bits.any(axis=1)).sum())
+        sectors = min(self.sectors, 8 * bitmaps.shape[1])
+        bits = np.unpackbits(bitmaps, axis=1, count=sectors)
         begins = np.ones(bits.shape, dtype=bool)
         begins[:, 1:] = bits[:, 1:] != bits[:, :-1]
         at = np.flatnonzero(begins.ravel())
         lengths = np.diff(np.append(at, bits.size)).astype(np.uint64) * np.uint64(SECTOR)
-        block, sector = np.divmod(at, self.sectors)
+        block, sector = np.divmod(at, sectors)
         within = sector.astype(np.uint64) * np.uint64(SECTOR)
         marked = bits.ravel()[at].astype(bool)
         return make_rows(
-            block_offsets[block] + within,
+            offsets[block] + within,
             lengths,
             np.where(marked, Kind.DATA, self.absent),
-            np.where(marked, data_starts[block] + within, 0),
+            np.where(marked, places[block] + within, 0),
         )
