@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 import stat
 from collections.abc import Collection, Iterable, Sequence
 
@@ -20,7 +21,7 @@ from .errors import (
     UnsafeReferenceError,
     printable,
 )
-from .files import Source, SourceFile
+from .files import FileSlice, Source, SourceFile
 
 __all__ = ["MAX_DEPTH", "MAX_FILES", "References"]
 
@@ -159,7 +160,8 @@ class References:
             raise UnsafeReferenceError(
                 f"the {what} is {printable(name)!r}, which lies outside the image's own directory",
                 path=referrer.path,
-                hint=f"if you trust the image, say --allow-reference {path}",
+                hint="if you trust the image, say --allow-reference "
+                f"{shlex.quote(printable(path, MAX_NAME))}",
             )
         return path
 
@@ -167,12 +169,19 @@ class References:
         if self._allow_all:
             return True
         own = {os.path.realpath(directory) for directory in referrer.directories}
-        if os.path.dirname(path) in own:
+        # Beside a device lie the machine's other disks.
+        if os.path.dirname(path) in own and not _is_on_device(referrer):
             return True
         return any(
             path == allowed or path.startswith(allowed.rstrip(os.sep) + os.sep)
             for allowed in self._allowed
         )
+
+
+def _is_on_device(source: Source) -> bool:
+    while isinstance(source, FileSlice):
+        source = source.whole
+    return source.is_device
 
 
 def _none_of(
