@@ -16,7 +16,7 @@ import numpy as np
 
 from .._native import split_holes
 from ..errors import InvalidImageError, UnsafeReferenceError, UsageError
-from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, overlay
+from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, merge, overlay
 from ..files import Source
 from ..references import MAX_DEPTH, References
 
@@ -225,8 +225,10 @@ class ImageFormat(ABC):
         rows = self.rows(offset, length, max_rows)
         if self.options.ask_holes:
             rows = self._without_holes(rows, max_rows)
-        if self.parent is not None and len(rows) > max_rows:
-            rows = rows[:max_rows].copy()  # every layer keeps its own while it asks the one below
+        if self.parent is not None:
+            rows = merge(rows)
+            if len(rows) > max_rows:  # each layer keeps its rows while it asks the one below
+                rows = rows[:max_rows].copy()
         rows = self._over_parent(rows, max_rows)
         sizes = [source.size for source in self.sources]
         return ExtentMap.checked(offset, length, rows, sizes, max_rows)
