@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
-from .._native import split_holes
+from .._native import gather, split_holes
 from ..errors import InvalidImageError, UnsafeReferenceError, UsageError
 from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, merge, overlay
 from ..files import Source
@@ -28,6 +29,7 @@ __all__ = [
     "Notice",
     "OpenOptions",
     "ReadOptions",
+    "read_each",
 ]
 
 Path = str | os.PathLike[str]
@@ -343,6 +345,19 @@ class ImageFormat(ABC):
         """Close all sources. May be called twice."""
         for source in self.sources:
             source.close()
+
+
+def read_each(
+    source: Source, offsets: npt.NDArray[np.uint64], size: int
+) -> npt.NDArray[np.uint8]:
+    """`size` bytes at each of the offsets, as an array of a row each.
+
+    Raises CorruptImageError where they end beyond the source's end, ReadError.
+    """
+    if source.can_be_read_natively:
+        return gather(source, offsets, size)
+    parts = [source.read_exact(int(at), size, "table") for at in offsets]
+    return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(len(parts), size)
 
 
 FORMATS: dict[str, type[ImageFormat]] = {}

@@ -11,6 +11,9 @@ from vhdfast.errors import (
     InvalidImageError,
     UnsupportedImageError,
 )
+from vhdfast.files import Source
+from vhdfast.formats import open_format
+from vhdfast.image import Image
 
 from ...support import KIB, MIB, SparseFile, pattern, rows_of
 from ...support.build_vhd import (
@@ -686,3 +689,23 @@ def test_a_block_with_more_sectors_than_are_looked_at_at_once(opened, codes):
         (start + (1 << 29) - 512, 512, "DATA", 0, data + (1 << 29) - 512),
     ]
     assert codes(image) == []
+
+
+def test_bitmaps_of_a_source_that_only_python_reads(tmp_path):
+    vhd = small()
+    vhd.store(4, pattern(4, 4 * KIB), bitmap=b"\x0f")
+    stored = vhd.build().write(tmp_path / "disk.vhd").read_bytes()
+
+    class Remote(Source):
+        path, size = "https://host/disk.vhd", len(stored)
+
+        def fileno(self):
+            return None
+
+        def read(self, offset, length):
+            return stored[offset : offset + length]
+
+    with Image(open_format(Remote())) as image:
+        assert image.pread(0, 20 * KIB) == (
+            SMALL_BYTES[: 16 * KIB] + bytes(2 * KIB) + pattern(4, 4 * KIB)[2048:]
+        )

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..._native import gather, vhd_checksum
+from ..._native import vhd_checksum
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, clip, concatenate, make_rows
 from ...files import Source
 from ...units import SECTOR, round_up
+from ..base import read_each
 
 __all__ = ["BlockTable", "DynamicHeader"]
 
@@ -274,11 +275,11 @@ class BlockTable:
         self, starts: npt.NDArray[np.uint64]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
         """(whether all sectors of the block are marked, the bitmaps) of blocks at `starts`."""
-        bitmaps = gather(self.source, starts, self.bitmap_size)
+        bitmaps = read_each(self.source, starts, self.bitmap_size)
         width = -(-self.sectors // 8)
         bitmaps = bitmaps[:, :width]
         all_set = (0xFF << (8 * width - self.sectors)) & 0xFF if self.sectors < 8 else 0xFF
-        bitmaps &= np.uint8(all_set)
+        bitmaps = bitmaps & np.uint8(all_set)
         full: npt.NDArray[np.bool_] = (bitmaps == all_set).all(axis=1)
         return full, bitmaps
 

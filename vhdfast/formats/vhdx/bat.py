@@ -13,13 +13,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..._native import gather
 from ...errors import CorruptImageError
 from ...extents import Kind, Rows, clip, concatenate, make_rows
 from ...files import Source
 from ...units import MIB
+from ..base import read_each
 from .headers import HEADER_SECTION, Region
-from .log import PatchedSource
 from .metadata import Metadata
 
 __all__ = ["BlockTable"]
@@ -37,7 +36,7 @@ OVERLAP_BLOCKS = 1 << 22
 WINDOW_ENTRIES = 1 << 16
 # The same for a disk with partially present blocks, of which a window has room for few.
 DIFFERENCING_ENTRIES = 1 << 13
-# Bits of sector bitmaps that are turned into rows at once.
+# Bits of sector bitmaps that are turned into rows at once: of at most 1024 blocks.
 BIT_BATCH = 1 << 18
 
 _NONE: npt.NDArray[np.intp] = np.zeros(0, dtype=np.intp)
@@ -269,11 +268,7 @@ class BlockTable:
                 f"is cut short by the end of the file at {self.source.size:#x}: what it says of "
                 f"block {int(blocks[beyond[0]])} is missing",
             )
-        if not isinstance(self.source, PatchedSource):
-            return gather(self.source, starts, size)
-        # Rare, and at most 1024 of them: BIT_BATCH, of 4096-byte sectors in blocks of 1 MiB.
-        parts = [self.source.read_exact(int(at), size, "sector bitmap") for at in starts]
-        return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(len(parts), size)
+        return read_each(self.source, starts, size)
 
     def _check_places(
         self, indices: npt.NDArray[np.int64], starts: npt.NDArray[np.uint64], size: int
