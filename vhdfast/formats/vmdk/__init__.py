@@ -25,14 +25,8 @@ from ...siblings import newer_states
 from ...units import MAX_OFFSET, SECTOR
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from . import cowd, names, sesparse, sparse
-from .descriptor import (
-    MAX_DESCRIPTOR,
-    Descriptor,
-    ExtentLine,
-    looks_like_descriptor,
-    parse_descriptor,
-)
-from .parts import FlatPart, Part, ZeroPart
+from .assembly import Assembly
+from .descriptor import MAX_DESCRIPTOR, Descriptor, looks_like_descriptor, parse_descriptor
 
 __all__ = ["VmdkImage"]
 
@@ -50,8 +44,6 @@ DEVICE_TYPES = frozenset(
         "vmfspassthroughrawdevicemap",
     )
 )  # fmt: skip
-FLAT, SPARSE = ("FLAT", "VMFS"), ("SPARSE", "VMFSSPARSE", "SESPARSE")
-DEVICES = ("VMFSRAW", "VMFSRDM", "VMFSRDMP")
 # Extents of one window: work for a window grows with the number of its sources.
 PARTS_IN_WINDOW = 64
 GLIMPSE = 4096
@@ -91,10 +83,9 @@ class VmdkImage(ImageFormat):
 
     def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
-        self.parts: list[Part] = []
-        self.lines: list[ExtentLine | None] = []
         self.descriptor: Descriptor | None = None
-        self._files: dict[str, int] = {}
+        self._assembly = Assembly(self)
+        self.parts, self.lines = self._assembly.parts, self._assembly.lines
         start = source.read(0, 8)
         if start[:4] == sparse.MAGIC:
             self._open_hosted()
@@ -123,17 +114,15 @@ class VmdkImage(ImageFormat):
                 raise InvalidImageError(
                     "the extent has no sectors and no descriptor", path=self.source.path, offset=12
                 )
-            self._add(
-                sparse.SparsePart(
-                    self.source, 0, header, header.capacity * SECTOR, self._part_notice
-                )
+            self._assembly.add(
+                sparse.SparsePart(self.source, 0, header, header.capacity * SECTOR, self.notice)
             )
             self._say_alone()
             return
         at = header.descriptor_offset * SECTOR
         data = self.source.read(at, header.descriptor_size * SECTOR)
         self.descriptor = self._parse(data, at)
-        self._add_lines(self.descriptor, header if header.capacity else None)
+        self._assembly.add_lines(self.descriptor, header if header.capacity else None)
 
     def _open_descriptor(self) -> None:
         data = self.source.read(0, MAX_DESCRIPTOR)
@@ -142,7 +131,7 @@ class VmdkImage(ImageFormat):
                 f"the descriptor has more than {MAX_DESCRIPTOR} bytes", path=self.source.path
             )
         self.descriptor = self._parse(data, 0)
-        self._add_lines(self.descriptor, None)
+        self._assembly.add_lines(self.descriptor, None)
 
     def _open_alone(self) -> None:
         """An extent of ESX without the descriptor that belongs to it."""
@@ -156,9 +145,9 @@ class VmdkImage(ImageFormat):
                     offset=32,
                     hint="name the small descriptor that belongs to it, or say --parent FILE",
                 )
-            self._add(cowd.CowdPart(self.source, 0, None, self._part_notice))
+            self._assembly.add(cowd.CowdPart(self.source, 0, None, self.notice))
         else:
-            self._add(sesparse.SeSparsePart(self.source, 0, None, self._part_notice))
+            self._assembly.add(sesparse.SeSparsePart(self.source, 0, None, self.notice))
         self._say_alone()
 
     def _say_alone(self) -> None:
@@ -201,131 +190,6 @@ class VmdkImage(ImageFormat):
             )
         return descriptor
 
-    def _add(self, part: Part, line: ExtentLine | None = None) -> None:
-        self.parts.append(part)
-        self.lines.append(line)
-
-    def _add_lines(self, descriptor: Descriptor, header: sparse.Header | None) -> None:
-        """The extents of a descriptor; `header` of this file, where it is one of them."""
-        own = None if header is None else self._own_line(descriptor)
-        for line in descriptor.extents:
-            length = line.sectors * SECTOR
-            if not length:
-                continue
-            if line is own and header is not None:
-                self._check_capacity(self.source, header.capacity, line)
-                self._add(
-                    sparse.SparsePart(self.source, 0, header, length, self._part_notice), line
-                )
-            elif line.kind == "ZERO":
-                self._add(ZeroPart(length), line)
-            else:
-                self._add(self._stored_part(line), line)
-
-    def _own_line(self, descriptor: Descriptor) -> ExtentLine:
-        """The extent that the file with the embedded descriptor itself is.
-
-        Its name is not asked where there is no other: files get renamed.
-        """
-        stored = [line for line in descriptor.extents if line.kind != "ZERO"]
-        name = self.source.path.rsplit("/", 1)[-1]
-        own = [line for line in stored if "" in line.names or name in line.names]
-        chosen = stored if len(stored) == 1 else own
-        if len(chosen) != 1 or chosen[0].kind not in SPARSE:
-            raise InvalidImageError(
-                f"{len(chosen)} of the extents that the descriptor lists could be this file, "
-                "expected one, of type SPARSE",
-                path=self.source.path,
-                offset=descriptor.extents[0].at,
-                hint="give the file the name that it has in its descriptor",
-            )
-        return chosen[0]
-
-    def _check_capacity(self, source: Source, capacity: int, line: ExtentLine) -> None:
-        if capacity < line.sectors:
-            raise CorruptImageError(
-                f"the extent has {capacity} sectors, its descriptor says {line.sectors}",
-                path=source.path,
-                offset=12,
-                hint="the descriptor and the extent do not belong together, or one is damaged",
-            )
-        if capacity > line.sectors:
-            self.notice(
-                "capacity-differs",
-                f"{source.path} has {capacity} sectors, its descriptor says {line.sectors}; what "
-                "is beyond is left out",
-                line.at,
-            )
-
-    def _stored_part(self, line: ExtentLine) -> Part:
-        if line.kind in DEVICES or any(names.is_device(name) for name in line.names):
-            raise UnsupportedImageError(
-                f"an extent of type {printable(line.kind)} lies on a device of the machine that "
-                "made the disk, which is never opened",
-                path=self.source.path,
-                offset=line.at,
-            )
-        if line.kind not in (*FLAT, *SPARSE) or line.access not in ("RW", "RDONLY", "NOACCESS"):
-            raise UnsupportedImageError(
-                f"an extent of type {printable(line.kind)!r}, expected one of "
-                f"{', '.join((*FLAT, *SPARSE, 'ZERO'))}",
-                path=self.source.path,
-                offset=line.at,
-            )
-        if line.access == "NOACCESS":
-            self.notice(
-                "no-access",
-                f"an extent of {line.sectors} sectors may not be read by the machine (NOACCESS); "
-                "it reads as zeros",
-                line.at,
-            )
-            return ZeroPart(line.sectors * SECTOR)
-        if not line.names:
-            raise InvalidImageError(
-                "the extent names no file", path=self.source.path, offset=line.at
-            )
-        file = self._open_extent(line)
-        source, length = self.sources[file], line.sectors * SECTOR
-        if line.kind in FLAT:
-            return FlatPart(source, file, line.offset * SECTOR, length)
-        return self._sparse_part(source, file, line)
-
-    def _open_extent(self, line: ExtentLine) -> int:
-        """The number of the extent's source; a file that several extents lie in is opened once."""
-        name = names.likeliest(self.source, line.names)
-        where = names.base_name(name) if names.is_foreign(name) else names.with_slashes(name)
-        if where not in self._files:
-            self.open_file(where, "extent")
-            self._files[where] = len(self.sources) - 1
-        return self._files[where]
-
-    def _sparse_part(self, source: Source, file: int, line: ExtentLine) -> Part:
-        start = source.read(0, 8)
-        length = line.sectors * SECTOR
-        part: Part
-        if start[:4] == sparse.MAGIC:
-            header = sparse.read_header(source)
-            self._check_capacity(source, header.capacity, line)
-            return sparse.SparsePart(source, file, header, length, self._part_notice)
-        if start[:4] == cowd.MAGIC:
-            part = cowd.CowdPart(source, file, length, self._part_notice)
-            self._check_capacity(source, part.capacity // SECTOR, line)
-            return part
-        if start == sesparse.MAGIC:
-            part = sesparse.SeSparsePart(source, file, length, self._part_notice)
-            self._check_capacity(source, part.capacity // SECTOR, line)
-            return part
-        raise InvalidImageError(
-            f"the extent begins with {start!r}, expected a sparse extent ('KDMV', 'COWD' or "
-            "seSparse)",
-            path=source.path,
-            offset=0,
-            hint="the file is damaged, or another one lies under its name",
-        )
-
-    def _part_notice(self, code: str, message: str, offset: int | None) -> None:
-        self.notice(code, message, offset)
-
     # ---- the parent -----------------------------------------------------------------------------
 
     def _open_below(self) -> None:
@@ -367,7 +231,7 @@ class VmdkImage(ImageFormat):
         if not given or self.options.parents:
             return self.open_parent(given[0] if given else None, self.name, "parent")
         name = names.likeliest(self.source, given)
-        base, path = names.base_name(name), names.with_slashes(name)
+        base, path = names.base_name(name), names.as_path(self.source, name)
         beside = names.is_beside(self.source, base)
         if names.is_foreign(name) or (path.startswith("/") and beside):
             return self.open_parent(base, self.name, "parent")
@@ -469,4 +333,3 @@ class VmdkImage(ImageFormat):
                     source.size,
                 )
         return rows
-

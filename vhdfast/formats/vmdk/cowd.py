@@ -76,7 +76,7 @@ class CowdPart(Part):
             notice(
                 "not-closed",
                 f"{source.path} was not closed properly; it is read as it is",
-                _UNCLEAN_AT,
+                None if file else _UNCLEAN_AT,
             )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:

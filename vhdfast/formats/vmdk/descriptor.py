@@ -107,8 +107,7 @@ def parse_descriptor(source: Source, data: bytes, start: int) -> Descriptor:
     data = data.split(b"\0", 1)[0]
     if not looks_like_descriptor(data):
         raise InvalidImageError(
-            "there is no descriptor here, expected a text that begins with "
-            "'# Disk DescriptorFile'",
+            "there is no descriptor here, expected a text that begins with '# Disk DescriptorFile'",
             path=source.path,
             offset=start,
             hint="the image is damaged: copy it again and compare checksums",

@@ -99,7 +99,7 @@ class GrainTables(ABC):
                 f"the grain directory takes [{directory:#x}, {end:#x}), the file has "
                 f"{source.size:#x} bytes",
                 path=source.path,
-                offset=directory,
+                offset=min(directory, source.size),
                 hint="the image is cut short: copy it again and compare checksums",
             )
         self.reserved = [*reserved, Region("grain directory", directory, end)]
@@ -117,8 +117,11 @@ class GrainTables(ABC):
 
     # ---- reading --------------------------------------------------------------------------------
 
-    def _window(self, first: int, last: int, most: int) -> Window:
-        """Of directory entries [first, last) as many as give about `most` rows, at least one."""
+    def _window(self, first: int, last: int, most: int, grain: int = 0) -> Window:
+        """Of directory entries [first, last) as many as give about `most` rows, at least one.
+
+        Of the grains in their tables only those from number `grain` on, and at most `most`.
+        """
         count = min(last - first, DIRECTORY_WINDOW)
         where = self.directory + first * self.width
         data = self.source.read_exact(where, count * self.width, "grain directory")
@@ -136,10 +139,11 @@ class GrainTables(ABC):
         within = np.arange(self.table_entries, dtype=np.uint64)
         numbers = (indices[stored][:, None] + within[None, :]).reshape(-1)
         # What the last table says of grains behind the disk's end means nothing.
-        known = numbers < -(-self.length // self.grain_size)
-        grain_kinds, grain_places = self.locate_grains(grains[known])
+        low, high = np.searchsorted(numbers, (grain, -(-self.length // self.grain_size)))
+        wanted = slice(int(low), min(int(high), int(low) + most))
+        grain_kinds, grain_places = self.locate_grains(grains[wanted])
         return Window(
-            first + taken, indices[~stored], kinds[~stored], starts, numbers[known], grain_kinds,
+            first + taken, indices[~stored], kinds[~stored], starts, numbers[wanted], grain_kinds,
             grain_places,
         )  # fmt: skip
 
@@ -164,7 +168,7 @@ class GrainTables(ABC):
         """
         first, last = offset // self.cover, -(-(offset + length) // self.cover)
         most = min(max_rows, MAX_ROWS)
-        window = self._window(first, last, most)
+        window = self._window(first, last, most, offset // self.grain_size)
         grain_size = np.uint64(self.grain_size)
         absent = make_rows(window.absent * grain_size, self.cover, window.absent_kinds)
         present = make_rows(
@@ -278,4 +282,3 @@ class GrainTables(ABC):
             offset=places[1],
             hint=_DAMAGED,
         )
-

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ...files import Source
 
-__all__ = ["base_name", "is_beside", "is_device", "is_foreign", "with_slashes"]
+__all__ = ["as_path", "base_name", "is_beside", "is_device", "is_foreign", "likeliest"]
 
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -44,4 +44,12 @@ def is_beside(source: Source, name: str) -> bool:
 
 def likeliest(source: Source, names: Sequence[str]) -> str:
     """Of several readings of a name the one that lies beside the image; else the first."""
-    return next((name for name in names if is_beside(source, base_name(name))), names[0])
+    for name in names:
+        if is_beside(source, name) or is_beside(source, base_name(name)):
+            return name
+    return names[0]
+
+
+def as_path(source: Source, name: str) -> str:
+    """A name as it is to be opened, with slashes; a file beside may have a backslash in its own."""
+    return name if is_beside(source, name) else with_slashes(name)

@@ -106,9 +106,7 @@ def read_header(source: Source) -> Header:
     if header.descriptor_offset and header.descriptor_size:
         length = header.descriptor_size * SECTOR
         if length > MAX_DESCRIPTOR:
-            raise invalid(
-                "descriptor's size", f"{length} bytes", f"at most {MAX_DESCRIPTOR}", 36
-            )
+            raise invalid("descriptor's size", f"{length} bytes", f"at most {MAX_DESCRIPTOR}", 36)
         if header.descriptor_offset * SECTOR >= source.size:
             raise CorruptImageError(
                 f"the descriptor is said to lie at {header.descriptor_offset * SECTOR:#x}, the "
@@ -223,7 +221,7 @@ class SparsePart(Part):
             notice(
                 "not-closed",
                 f"{source.path} was not closed properly; it is read as it is",
-                72,
+                None if file else 72,
             )
         self._redundant = HAS_REDUNDANT & header.flags and header.redundant
         try:
@@ -256,7 +254,7 @@ class SparsePart(Part):
             "grain-directory-damaged",
             f"the grain directory of {self.source.path} or a table of it is damaged; the "
             "redundant one is used",
-            self.header.directory * SECTOR if self.header.directory < 1 << 54 else None,
+            None if self.file else self.header.at + 56,
         )
 
     def _checked(self) -> HostedTables:
