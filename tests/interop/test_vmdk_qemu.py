@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_a_chain_that_qemu_writes(tmp_path: Path, qemu_img: Qemu) -> None:
     names = [tmp_path / name for name in ("a.vmdk", "b.vmdk", "c.vmdk")]
     qemu_img("create", "-f", "vmdk", names[0], 20 * MIB)
     write_patterns(names[0], (1, 0, 5 * MIB))
-    for below, path in zip(names, names[1:], strict=False):
+    for below, path in pairwise(names):
         qemu_img("create", "-f", "vmdk", "-b", below.name, "-F", "vmdk", path)
         write_patterns(path, (len(path.name), MIB, 100 * KIB), (9, 15 * MIB, 512))
     same_content(names[2], qemu_img, tmp_path, 20 * MIB)
@@ -117,7 +118,7 @@ def test_the_builders_sparse_extents_are_vmdk_to_qemu(tmp_path: Path, qemu_img: 
         grains: dict[int, bytes | None] = {n: pattern(n, grain * 512) for n in numbers}
         grains[5] = None
         path = tmp_path / f"{grain}.vmdk"
-        write_sparse(path, grain * 1201 - 5, grains, grain=grain, order=numbers[::-1] + [5])
+        write_sparse(path, grain * 1201 - 5, grains, grain=grain, order=[*numbers[::-1], 5])
         same_content(path, qemu_img, tmp_path, (grain * 1201 - 5) * 512)
         (tmp_path / "ours.vhd").unlink()
 

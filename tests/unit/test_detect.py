@@ -29,7 +29,6 @@ def write(path: Path, size: int, *parts: tuple[int, bytes]) -> Path:
 FOREIGN = {
     "qcow2": (0, b"QFI\xfb\x00\x00\x00\x03"),
     "qcow": (0, b"QFI\xfb\x00\x00\x00\x01"),
-    "vmdk": (0, b"KDMV\x01\x00\x00\x00"),
     "vdi": (64, b"\x7f\x10\xda\xbe"),
     "qed": (0, b"QED\x00"),
     "parallels": (0, b"WithoutFreeSpace"),

@@ -11,6 +11,8 @@ import pytest
 from tests.support.build_vmdk import KIB, MIB, SECTOR, descriptor, pattern, poke, write_stream
 from vhdfast import Image, Kind, open_image
 from vhdfast.errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from vhdfast.files import FileSlice, Source, SourceFile
+from vhdfast.formats import open_format
 
 GRAIN = 64 * KIB
 
@@ -125,6 +127,46 @@ def test_a_huge_stream_is_mapped_in_windows(tmp_path: Path) -> None:
     with opened(layout.path) as image:
         found = [e.offset for window in image.windows() for e in window if e.kind == 3]
     assert found == [4096 * number for number in numbers]
+
+
+def test_a_stream_inside_another_file(tmp_path: Path) -> None:
+    layout = write_stream(tmp_path / "d.vmdk", 1024, grains())
+    inner = layout.path.read_bytes()
+    (tmp_path / "d.ova").write_bytes(b"#" * 1536 + inner + b"KDMV" * 1000)
+    part = FileSlice(SourceFile(tmp_path / "d.ova"), 1536, len(inner), "d.ova!d.vmdk")
+    with Image(open_format(part, "vmdk")) as image:
+        assert image.pread(0, 2 * GRAIN) == grains()[0] + grains()[1]
+        assert image.pread(5 * GRAIN, GRAIN) == grains()[5]
+
+
+class Remote(Source):
+    """A file that only Python reads; counts requests."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self._data = path.read_bytes()
+        self.size = len(self._data)
+        self.requests = 0
+
+    def fileno(self) -> None:
+        return None
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.requests += 1
+        return self._data[offset : offset + length]
+
+
+@pytest.mark.parametrize("level", [0, 6])
+def test_a_stream_over_a_network_is_not_asked_for_each_marker(tmp_path: Path, level: int) -> None:
+    bodies = {n: pattern(n, GRAIN) for n in range(0, 600, 2)}
+    layout = write_stream(tmp_path / "d.vmdk", 128 * 600, bodies, level=level)
+    source = Remote(layout.path)
+    with Image(open_format(source, "vmdk")) as image:
+        rows = image.extents().rows
+        assert (rows["kind"] == Kind.COMPRESSED).sum() == 300
+        assert source.requests < 20
+        for number in (0, 298, 511, 512, 598):
+            assert image.pread(number * GRAIN, GRAIN) == bodies.get(number, bytes(GRAIN))
 
 
 # ---- what is refused ----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from ...errors import CorruptImageError
 from ...extents import MAX_ROWS, Kind, Rows, clip, concatenate, make_rows
 from ...files import Source
 
-__all__ = ["GrainTables", "Region", "read_at"]
+__all__ = ["GrainTables", "Region", "is_remote", "read_at"]
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -27,6 +27,10 @@ U64 = npt.NDArray[np.uint64]
 DIRECTORY_WINDOW = 4096
 # Stored grains up to which they are sorted to find overlaps (256 GiB at 64 KiB a grain).
 OVERLAP_GRAINS = 1 << 22
+COMPARED = 1 << 18
+# Tables of a remote file that lie no farther apart are read together, so many at most.
+FETCH_GAP = 1 << 14
+FETCH_MOST = 256
 _DAMAGED = "the grain tables are damaged: copy the image again and compare checksums"
 
 
@@ -52,12 +56,30 @@ class Window:
     places: U64
 
 
+def is_remote(source: Source) -> bool:
+    """Whether only Python reads it, a request at a time."""
+    return source.fileno() is None and source.memory is None
+
+
 def read_at(source: Source, offsets: U64, size: int) -> npt.NDArray[np.uint8]:
     """`size` bytes at each offset; all must lie within the source."""
-    if source.fileno() is not None or source.memory is not None:
+    if not is_remote(source):
         return gather(source, offsets, size)
-    parts = [source.read_exact(int(offset), size, "grain table or marker") for offset in offsets]
-    return np.frombuffer(b"".join(parts), np.uint8).reshape(len(parts), size)
+    out = np.empty((len(offsets), size), np.uint8)
+    order = np.argsort(offsets, kind="stable")
+    sorted_offsets = offsets[order]
+    far = np.diff(sorted_offsets) > FETCH_GAP
+    for group in np.split(np.arange(len(order)), np.flatnonzero(far) + 1):
+        # Neighbours come in one request, of bounded size.
+        for part in np.split(group, range(FETCH_MOST, len(group), FETCH_MOST)):
+            if not len(part):
+                continue
+            low = int(sorted_offsets[part[0]])
+            high = int(sorted_offsets[part[-1]]) + size
+            data = np.frombuffer(source.read_exact(low, high - low, "grain tables"), np.uint8)
+            within = (sorted_offsets[part] - np.uint64(low)).astype(np.intp)
+            out[order[part]] = data[within[:, None] + np.arange(size)]
+    return out
 
 
 class GrainTables(ABC):
@@ -225,14 +247,17 @@ class GrainTables(ABC):
             if total > OVERLAP_GRAINS:
                 self.overlaps_checked = False
                 return
-        if kept:
-            marks = np.concatenate(kept)
-            marks.sort()
-            starts = marks >> np.uint64(1)
-            sizes = np.where(marks & np.uint64(1) == 1, self.table_size, self.stride)
+        marks = np.concatenate(kept) if kept else np.zeros(0, np.uint64)
+        kept.clear()
+        marks.sort()
+        # By and by: whole columns of four million grains would take as much memory again.
+        for low in range(0, len(marks), COMPARED):
+            part = marks[low : low + COMPARED + 1]
+            starts = part >> np.uint64(1)
+            sizes = np.where(part & np.uint64(1) == 1, self.table_size, self.stride)
             close = np.flatnonzero(starts[1:] - starts[:-1] < sizes[:-1].astype(np.uint64))
             if len(close):
-                self._report_overlap(marks[close[0]], marks[close[0] + 1])
+                self._report_overlap(part[close[0]], part[close[0] + 1])
         self.overlaps_checked = True
 
     def _everything(self) -> Iterator[tuple[U64, U64, U64]]:

@@ -18,7 +18,7 @@ from ...extents import MAX_UNIT, Codec, Kind, Rows
 from ...files import Source
 from ...units import MAX_OFFSET, MIB, SECTOR
 from .descriptor import MAX_DESCRIPTOR
-from .grains import U8, U64, GrainTables, Region, read_at
+from .grains import U8, U64, GrainTables, Region, is_remote, read_at
 from .parts import Part
 
 __all__ = ["MAGIC", "Header", "SparsePart", "read_header"]
@@ -328,6 +328,22 @@ class SparsePart(Part):
                 f"is said to lie at {int(places[cut[0]]):#x}, the file ends at "
                 f"{self.source.size:#x}",
             )
+        if is_remote(self.source):
+            sizes = self._likely_sizes(places)
+        else:
+            sizes = self._checked_sizes(numbers, places)
+        rows["kind"][at] = Kind.COMPRESSED
+        rows["codec"][at] = Codec.ZLIB
+        rows["file_offset"][at] = places + np.uint64(_MARKER.itemsize)
+        rows["stored_length"][at] = sizes
+        rows["skip"][at] = skip
+        rows["decoded_length"][at] = np.minimum(
+            grain_size, np.uint64(self.capacity) - numbers * grain_size
+        )
+        return rows
+
+    def _checked_sizes(self, numbers: U64, places: U64) -> U64:
+        """Compressed bytes of each grain, by its marker."""
         raw = read_at(self.source, places, _MARKER.itemsize)
         markers = raw.reshape(-1).view(_MARKER)
         sizes = markers["size"].astype(np.uint64)
@@ -344,15 +360,20 @@ class SparsePart(Part):
                     int(numbers[first]), int(places[first]), markers[first], problem,
                     None if wanted is None else int(wanted[first]),
                 )  # fmt: skip
-        rows["kind"][at] = Kind.COMPRESSED
-        rows["codec"][at] = Codec.ZLIB
-        rows["file_offset"][at] = places + np.uint64(_MARKER.itemsize)
-        rows["stored_length"][at] = sizes
-        rows["skip"][at] = skip
-        rows["decoded_length"][at] = np.minimum(
-            grain_size, np.uint64(self.capacity) - numbers * grain_size
-        )
-        return rows
+        return sizes
+
+    def _likely_sizes(self, places: U64) -> U64:
+        """Upper bounds of them, without a request for each marker: up to the next grain.
+
+        What follows a stream is ignored; its own checksum says whether it is whole.
+        """
+        ends = np.append(np.unique(places), np.uint64(self.source.size))
+        following = ends[np.searchsorted(ends, places, side="right")]
+        room = following - places - np.uint64(_MARKER.itemsize)
+        # Deflate adds five bytes to 16 KiB that do not get smaller.
+        most = np.uint64(min(MAX_UNIT, self.grain_size + self.grain_size // 8))
+        sizes: U64 = np.minimum(room, most)
+        return sizes
 
     def _bad_marker(
         self, number: int, place: int, marker: Any, problem: str, wanted: int | None
