@@ -363,6 +363,16 @@ def test_two_directory_entries_with_one_table_are_damage(tmp_path: Path) -> None
         image.pread(0, 512)
 
 
+def test_entries_may_share_a_table_without_grains(tmp_path: Path) -> None:
+    layout = write_sparse(tmp_path / "d.vmdk", 1536 * 8, {0: b"one", 512: None}, grain=8)
+    for directory in (layout.directory, layout.redundant):
+        poke(layout.path, directory + 8, peek(layout.path, directory + 4, 4))
+    with opened(layout.path) as image:
+        assert image.pread(0, 3) == b"one"
+        assert image.extents().bytes_of(D) == 4096
+        assert image.notices == ()
+
+
 def test_a_directory_beyond_the_file_is_damage(tmp_path: Path) -> None:
     layout = write_sparse(tmp_path / "d.vmdk", 128, {0: b"x"}, redundant=False)
     poke(layout.path, 56, struct.pack("<Q", 1 << 40))

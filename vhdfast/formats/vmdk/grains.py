@@ -51,6 +51,7 @@ class Window:
     absent: U64  # number of the first grain of each entry that leads to no table
     absent_kinds: U8
     tables: U64  # where the others' tables lie
+    owners: U64  # the entries that lead to them
     numbers: U64  # grains of those tables
     kinds: U8
     places: U64
@@ -165,7 +166,8 @@ class GrainTables(ABC):
         wanted = slice(int(low), min(int(high), int(low) + most))
         grain_kinds, grain_places = self.locate_grains(grains[wanted])
         return Window(
-            first + taken, indices[~stored], kinds[~stored], starts, numbers[wanted], grain_kinds,
+            first + taken, indices[~stored], kinds[~stored], starts,
+            indices[stored] // np.uint64(self.table_entries), numbers[wanted], grain_kinds,
             grain_places,
         )  # fmt: skip
 
@@ -261,7 +263,10 @@ class GrainTables(ABC):
         self.overlaps_checked = True
 
     def _everything(self) -> Iterator[tuple[U64, U64, U64]]:
-        """(numbers of stored grains, their places, places of their tables), window by window."""
+        """(numbers of stored grains, their places, places of their tables), window by window.
+
+        Tables without a stored grain may well be one and the same.
+        """
         first = 0
         while first < self.count:
             window = self._window(first, self.count, MAX_ROWS)
@@ -275,7 +280,8 @@ class GrainTables(ABC):
                     f"is said to lie at {int(places[at]):#x}, the file ends at "
                     f"{self.source.size:#x}",
                 )
-            yield numbers, places, window.tables
+            used = np.isin(window.owners, numbers // np.uint64(self.table_entries))
+            yield numbers, places, window.tables[used]
             first = window.end
 
     def _check_reserved(self, numbers: U64, places: U64) -> None:
