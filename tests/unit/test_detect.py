@@ -27,7 +27,6 @@ def write(path: Path, size: int, *parts: tuple[int, bytes]) -> Path:
 
 
 FOREIGN = {
-    "vmdk": (0, b"KDMV\x01\x00\x00\x00"),
     "qed": (0, b"QED\x00"),
     "gzip": (0, b"\x1f\x8b\x08\x00"),
     "xz": (0, b"\xfd7zXZ\x00"),
