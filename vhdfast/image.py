@@ -16,8 +16,9 @@ import numpy as np
 from . import _native
 from .errors import UsageError
 from .extents import MAX_ROWS, ExtentMap, Kind, Rows, clip
-from .files import MemorySource, SourceFile
+from .files import MemorySource, open_source
 from .formats import ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions, open_format
+from .ranges import join_ranges
 from .units import KIB, MIB
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ CACHED_WINDOWS = 16
 CACHED_ROWS = 4096
 # Ranges closer than this are fetched from a network in one request.
 FETCH_GAP = 64 * KIB
+# The same where that would fetch more than WASTE times what is wanted.
+SMALL_FETCH_GAP = 4 * KIB
+WASTE = 2
 
 
 class Image(io.RawIOBase):
@@ -167,18 +171,16 @@ class Image(io.RawIOBase):
             starts = rows["file_offset"][chosen].astype(np.int64)
             sizes = np.where(packed, rows["stored_length"][chosen], rows["length"][chosen])
             ends = np.minimum(starts + sizes.astype(np.int64), source.size)
-            order = np.argsort(starts, kind="stable")
-            reach = np.maximum.accumulate(ends[order])
-            fresh = np.flatnonzero(starts[order][1:] > reach[:-1] + FETCH_GAP) + 1
-            group = np.searchsorted(fresh, np.arange(len(order)), side="right")
-            lows = starts[order][np.concatenate(([0], fresh))]
-            highs = reach[np.concatenate((fresh - 1, [len(order) - 1]))]
-            parts = [
-                source.read_exact(int(low), int(high - low), "disk's data")
-                for low, high in zip(lows, highs, strict=True)
-            ]
-            places = np.cumsum(np.concatenate(([0], (highs - lows)[:-1])))
-            rows["file_offset"][chosen[order]] = starts[order] - lows[group] + places[group]
+            spans = join_ranges(starts, ends, FETCH_GAP)
+            if spans.total > WASTE * int((ends - starts).sum()):
+                # Small rows with wide gaps: what is fetched must not outgrow what is wanted.
+                spans = join_ranges(starts, ends, SMALL_FETCH_GAP)
+            lengths = spans.highs - spans.lows
+            wanted = list(zip(spans.lows.tolist(), lengths.tolist(), strict=True))
+            parts = source.read_ranges(wanted, "disk's data")
+            places = np.cumsum(lengths) - lengths - spans.lows
+            order = spans.order
+            rows["file_offset"][chosen[order]] = starts[order] + places[spans.group]
             rows["file"][chosen] = len(sources)
             sources.append(MemorySource(b"".join(parts), source.path))
         return _native.SourceTable(sources), rows
@@ -269,13 +271,14 @@ def open_image(
 ) -> Image:
     """Open a disk image for reading.
 
+    path: a file, a block device or a URL (docs/formats/sources.md).
     format: "raw", "vhd", "qcow2" …; detected where it is None. options: ReadOptions.
 
     Raises ImageError (missing, unknown, ambiguous, unsupported, corrupt, unsafe or missing
     reference …), ReadError, UsageError.
     """
     how = OpenOptions.of(options)
-    source = SourceFile(path)
+    source = open_source(path)
     try:
         layer = open_format(source, format, how)
     except BaseException:

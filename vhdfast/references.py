@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from typing import TypeVar
 
 from .errors import (
     ImageError,
@@ -17,13 +18,15 @@ from .errors import (
     UnsafeReferenceError,
     printable,
 )
-from .files import Source, SourceFile
+from .files import Source, SourceFile, open_source
 
 __all__ = ["MAX_DEPTH", "MAX_FILES", "References"]
 
 MAX_DEPTH = 128  # images on top of each other
 MAX_FILES = 4096  # files of one image, with those of its parents
 MAX_NAME = 4096  # bytes
+
+AnySource = TypeVar("AnySource", bound=Source)
 
 # Two letters at least: a drive letter of Windows begins no URL.
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -62,11 +65,11 @@ class References:
             raise
         return self.keep(source)
 
-    def open_named(self, path: str) -> SourceFile:
-        """Open a file that the user named: no question whether it is allowed."""
-        return self.keep(SourceFile(path))
+    def open_named(self, path: str) -> Source:
+        """Open what the user named, a URL too: no question whether it is allowed."""
+        return self.keep(open_source(path))
 
-    def keep(self, source: SourceFile) -> SourceFile:
+    def keep(self, source: AnySource) -> AnySource:
         """Remember a source, so that a failed opening can close it. Raises InvalidImageError."""
         self._opened.append(source)
         if len(self._opened) > MAX_FILES:

@@ -18,6 +18,7 @@ from .._native import split_holes
 from ..errors import InvalidImageError, UnsafeReferenceError, UsageError
 from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, overlay
 from ..files import Source
+from ..ranges import split_zeros
 from ..references import MAX_DEPTH, References
 
 __all__ = [
@@ -126,6 +127,7 @@ class Glimpse:
         self._parts: dict[tuple[int, int], bytes] = {}
         self.size = source.size
         self.path = source.path
+        self.name = source.name
 
     def at(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes at `offset`; from the end of the file where offset is negative."""
@@ -231,8 +233,11 @@ class ImageFormat(ABC):
 
     def _without_holes(self, rows: Rows, max_rows: int) -> Rows:
         for index in np.unique(rows["file"][rows["kind"] == Kind.DATA]):
-            if self.sources[index].knows_holes:
-                rows = split_holes(self.sources[index], int(index), rows, max_rows)
+            source = self.sources[index]
+            if source.knows_holes:
+                rows = split_holes(source, int(index), rows, max_rows)
+            elif source.knows_zeros:
+                rows = split_zeros(source, int(index), rows, max_rows)
         return rows
 
     def _over_parent(self, rows: Rows, max_rows: int) -> Rows:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..._native import gather, vhd_checksum
+from ..._native import vhd_checksum
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, clip, concatenate, make_rows
 from ...files import Source
@@ -247,7 +247,7 @@ class BlockTable:
         self, starts: npt.NDArray[np.uint64]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
         """(whether all sectors of the block are marked, the bitmaps) of blocks at `starts`."""
-        bitmaps = gather(self.source, starts, self.bitmap_size)
+        bitmaps = self.source.gather(starts, self.bitmap_size)
         width = -(-self.sectors // 8)
         bitmaps = bitmaps[:, :width]
         all_set = (0xFF << (8 * width - self.sectors)) & 0xFF if self.sectors < 8 else 0xFF
