@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from .errors import CorruptImageError, ImageError, ReadError, SourceChangedError
 
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["FileSlice", "MemorySource", "Source", "SourceFile", "is_url", "open_source"]
+__all__ = [
+    "FileSlice",
+    "MemorySource",
+    "Source",
+    "SourceFile",
+    "is_url",
+    "open_source",
+    "url_name",
+]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # Places closer than this are gathered in one request where a request costs more than bytes.
@@ -30,6 +39,19 @@ GATHER_GAP = 64 << 10
 def is_url(path: str | os.PathLike[str]) -> bool:
     """Whether a user's name for a source is a URL; "./" before it makes it a file's name."""
     return _URL.match(os.fspath(path)) is not None
+
+
+def url_name(url: str) -> str:
+    """What a file made from a URL may be called: its last part that is a name, or "disk"."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "disk"
+    for part in (unquote(parts.path.rsplit("/", 1)[-1]), parts.netloc.rpartition("@")[2]):
+        name = os.path.basename(part).partition(":")[0]
+        if name.strip(".") and name.isprintable():
+            return name
+    return "disk"
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:

@@ -7,6 +7,7 @@ given up. Source: the manual pages of libnbd; the NBD protocol, "Structured repl
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -70,6 +71,7 @@ int nbd_aio_is_connecting (struct nbd_handle *h);
 int nbd_aio_is_ready (struct nbd_handle *h);
 int nbd_aio_is_dead (struct nbd_handle *h);
 int nbd_aio_is_closed (struct nbd_handle *h);
+int nbd_aio_disconnect (struct nbd_handle *h, uint32_t flags);
 int nbd_poll (struct nbd_handle *h, int timeout);
 int64_t nbd_aio_pread (struct nbd_handle *h, void *buf, size_t count, uint64_t offset,
                        nbd_completion_callback completion_callback, uint32_t flags);
@@ -84,6 +86,18 @@ int nbd_aio_command_completed (struct nbd_handle *h, uint64_t cookie);
 """
 
 ffi = cffi.FFI()
+_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t]
+_new_bytes.restype = ctypes.py_object
+
+
+def _unfilled(size: int) -> bytes:
+    """New bytes to be filled before anyone else sees them, as Python's C API allows.
+
+    A bytearray would be cleared first and copied afterwards: both cost as much as the reading.
+    """
+    made: bytes = _new_bytes(None, size)
+    return made
 
 
 @functools.lru_cache(maxsize=1)
@@ -242,12 +256,12 @@ class Connection:
         """The bytes of each (offset, length) within the export. Raises ReadError."""
         library, handle = self._library, self._handle
         nothing = ffi.new("nbd_completion_callback *")[0]
-        buffers: list[tuple[bytearray, int, int]] = []
+        buffers: list[tuple[bytes, int, int]] = []
         commands: list[tuple[int, Callable[[], int]]] = []
         for offset, length in ranges:
             low = round_down(offset, self.minimum)
             high = min(round_up(offset + length, self.minimum), self.size)
-            buffer = bytearray(high - low)
+            buffer = _unfilled(high - low)
             place = ffi.from_buffer(buffer)
             buffers.append((buffer, offset - low, length))
             for at in range(low, high, self.request):
@@ -261,12 +275,7 @@ class Connection:
                     )
                 )
         self._guarded(commands)
-        return [
-            bytes(buffer)
-            if skip == 0 and length == len(buffer)
-            else bytes(memoryview(buffer)[skip : skip + length])
-            for buffer, skip, length in buffers
-        ]
+        return [buffer[skip : skip + length] for buffer, skip, length in buffers]
 
     def zeros(self, offset: int, length: int) -> tuple[npt.NDArray[np.int64], int]:
         """(ranges of zeros as rows of (start, end), where the answer ends) of a prefix.
@@ -334,4 +343,6 @@ class Connection:
         """End the connection. May be called twice."""
         self.alive = False
         handle, self._handle = self._handle, ffi.NULL
+        if handle != ffi.NULL and self._library.nbd_aio_is_ready(handle) == 1:
+            self._library.nbd_aio_disconnect(handle, 0)
         self._library.nbd_close(handle)

@@ -11,10 +11,10 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from ..errors import CorruptImageError, ImageError, printable
-from ..files import Source
+from ..files import Source, url_name
 from ..units import KIB, MAX_OFFSET, MIB
 
 __all__ = ["SCHEMES", "BlockCache", "RemoteSource", "shown_url"]
@@ -118,8 +118,7 @@ class RemoteSource(Source):
         self.url = url
         self.path = shown_url(url)
         try:
-            parts = urlsplit(url)
-            _ = parts.port
+            _ = urlsplit(url).port
         except ValueError as error:
             # What is wrong may be a password with a slash in it: nothing of it is shown.
             raise ImageError(
@@ -127,7 +126,6 @@ class RemoteSource(Source):
                 path=f"{url.partition('://')[0]}://",
                 hint="write characters such as / @ : in a password as %2F %40 %3A",
             ) from error
-        self._last_part = unquote(parts.path.rsplit("/", 1)[-1])
 
     def opened(self, size: int) -> None:
         """Take the size that the server tells. Raises ImageError where no file can have it."""
@@ -141,7 +139,7 @@ class RemoteSource(Source):
 
     @property
     def name(self) -> str:
-        return printable(self._last_part.rsplit("/", 1)[-1])
+        return url_name(self.url)
 
     def fileno(self) -> None:
         return None

@@ -24,7 +24,7 @@ from .base import RemoteSource, shown_url
 __all__ = ["NbdSource"]
 
 CONNECT_TIMEOUT_S = 30.0
-EXTRA_TIMEOUT_S = 5.0  # for further connections: without them things go on
+EXTRA_TIMEOUT_S = 2.0  # for further connections: without them things go on
 MAX_CONNECTIONS = 8
 # A question for extents must on average tell of so many bytes, or reading them costs less.
 WORTH_ASKING = 256 * KIB
@@ -123,6 +123,11 @@ class _Pool:
         """Raise SourceChangedError where a new connection sees another size."""
         if self._limit == 1:
             return  # the size belongs to a connection, and the server allows no second one
+        with self._changed:  # nor may it allow more than there are
+            spare, self._idle = self._idle[1:], self._idle[:1]
+            self._count -= len(spare)
+        for connection in spare:
+            connection.close()
         try:
             made = self._connect(EXTRA_TIMEOUT_S)
         except ReadError:
