@@ -46,13 +46,6 @@ typedef struct {
   void *user_data;
   void (*free) (void *user_data);
 } nbd_extent_callback;
-typedef struct { uint64_t length; uint64_t flags; } nbd_extent;
-typedef struct {
-  int (*callback) (void *user_data, const char *metacontext, uint64_t offset, nbd_extent *entries,
-                   size_t nr_entries, int *error);
-  void *user_data;
-  void (*free) (void *user_data);
-} nbd_extent64_callback;
 struct nbd_handle;
 struct nbd_handle *nbd_create (void);
 void nbd_close (struct nbd_handle *h);
@@ -78,9 +71,6 @@ int64_t nbd_aio_pread (struct nbd_handle *h, void *buf, size_t count, uint64_t o
 int64_t nbd_aio_block_status (struct nbd_handle *h, uint64_t count, uint64_t offset,
                               nbd_extent_callback extent_callback,
                               nbd_completion_callback completion_callback, uint32_t flags);
-int64_t nbd_aio_block_status_64 (struct nbd_handle *h, uint64_t count, uint64_t offset,
-                                 nbd_extent64_callback extent64_callback,
-                                 nbd_completion_callback completion_callback, uint32_t flags);
 int64_t nbd_aio_peek_command_completed (struct nbd_handle *h);
 int nbd_aio_command_completed (struct nbd_handle *h, uint64_t cookie);
 """
@@ -303,31 +293,24 @@ class Connection:
         self, offset: int, length: int, keep: Callable[[Any, npt.NDArray[np.uint64]], None]
     ) -> Callable[[], int]:
         """Asks for extents; keep(context, rows of (length, flags)) is called with the answer."""
-        library, handle = self._library, self._handle
+        handle, call = self._handle, self._library.nbd_aio_block_status
         nothing = ffi.new("nbd_completion_callback *")[0]
-        wide = hasattr(library, "nbd_aio_block_status_64")  # since libnbd 1.20
-        kind = "nbd_extent64_callback" if wide else "nbd_extent_callback"
-        number = np.dtype(np.uint64 if wide else np.uint32)
 
+        # Newer libraries have a call for extents beyond 4 GiB; no question here is as long.
+        @ffi.callback("int(void *, const char *, uint64_t, uint32_t *, size_t, int *)")  # type: ignore[untyped-decorator]
         def answer(_: Any, context: Any, at: int, found: Any, count: int, __: Any) -> int:
-            # Counted in numbers by the narrow call, in pairs of them by the wide one.
-            pairs = min(count if wide else count // 2, MAX_ENTRIES)
-            raw = bytes(ffi.buffer(found, pairs * 2 * number.itemsize))
-            keep(context, np.frombuffer(raw, number).reshape(-1, 2).astype(np.uint64))
+            numbers = min(count // 2, MAX_ENTRIES) * 2
+            raw = bytes(ffi.buffer(found, numbers * 4))
+            keep(context, np.frombuffer(raw, np.uint32).reshape(-1, 2).astype(np.uint64))
             return 0
 
-        element = "nbd_extent" if wide else "uint32_t"
-        function = ffi.callback(
-            f"int(void *, const char *, uint64_t, {element} *, size_t, int *)", answer
-        )
-        callback = ffi.new(f"{kind} *", {"callback": function})
-        call = library.nbd_aio_block_status_64 if wide else library.nbd_aio_block_status
+        extents = ffi.new("nbd_extent_callback *", {"callback": answer})
 
         def ask() -> int:
-            cookie: int = call(handle, length, offset, callback[0], nothing, 0)
+            cookie: int = call(handle, length, offset, extents[0], nothing, 0)
             return cookie
 
-        ask.kept = function  # type: ignore[attr-defined]  # as long as the command may call it
+        ask.kept = answer  # type: ignore[attr-defined]  # as long as the command may call it
         return ask
 
     def _guarded(self, commands: Sequence[tuple[int, Callable[[], int]]]) -> None:

@@ -91,6 +91,13 @@ class HttpSource(RemoteSource):
                 # Their texts hold the URL.
                 what = type(error).__name__
                 raise ImageError(f"the request is not possible: {what}", path=self.path) from None
+            except self._client.ClientSSLError as error:
+                raise ReadError(
+                    f"no safe connection: {_reason(error)}",
+                    path=self.path,
+                    hint="where the server's certificate is your own, name its authority in the "
+                    "environment variable SSL_CERT_FILE",
+                ) from error
             except (_Transient, *errors) as error:
                 reason = _reason(error)
                 wait = BACKOFF_S * 2**attempt * random.uniform(0.75, 1.25)
