@@ -63,6 +63,8 @@ def split_zeros(source: Source, file: int, rows: Rows, max_rows: int) -> Rows:
     or more than about max_rows rows would result. Raises ReadError.
     """
     chosen = np.flatnonzero((rows["kind"] == Kind.DATA) & (rows["file"] == file))
+    if not len(chosen):
+        return rows
     starts = rows["file_offset"][chosen].astype(np.int64)
     ends = starts + rows["length"][chosen].astype(np.int64)
     spans = join_ranges(starts, ends, ASK_GAP)
