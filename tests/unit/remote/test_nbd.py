@@ -38,13 +38,15 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
     def start(file: Path, *options: str) -> str:
         socket = tmp_path / f"socket{len(processes)}"
+        ready = tmp_path / f"pid{len(processes)}"  # made once it listens
         command = ["qemu-nbd", "--read-only", "--persistent", "--shared=8", "-f", "raw"]
         process = subprocess.Popen(
-            [*command, *options, f"--socket={socket}", str(file)], stderr=subprocess.DEVNULL
+            [*command, *options, f"--pid-file={ready}", f"--socket={socket}", str(file)],
+            stderr=subprocess.DEVNULL,
         )
         processes.append(process)
         until = time.monotonic() + 10
-        while not socket.exists():
+        while not ready.exists():
             assert process.poll() is None and time.monotonic() < until
             time.sleep(0.01)
         return f"nbd+unix:///?socket={socket}"
