@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,12 +69,19 @@ class WebServer:
             target=self._server.serve_forever, args=(0.02,), daemon=True
         )
 
+        self._scheme = "http"
+
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """Speak HTTPS."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._scheme = "https"
+
     @property
     def port(self) -> int:
         return int(self._server.server_address[1])
 
     def url(self, name: str = "disk.raw") -> str:
-        return f"http://127.0.0.1:{self.port}/{name}"
+        return f"{self._scheme}://127.0.0.1:{self.port}/{name}"
 
     def __enter__(self) -> WebServer:
         self._thread.start()
