@@ -17,8 +17,10 @@ import cffi  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
+from ..engine import should_stop
 from ..errors import ImageError, ReadError, printable
 from ..units import MIB, round_down, round_up
+from .base import stopped
 
 __all__ = ["Connection", "load"]
 
@@ -161,6 +163,8 @@ class Connection:
                 raise self._cannot_connect()
             if library.nbd_aio_is_dead(handle) == 1 or library.nbd_aio_is_closed(handle) == 1:
                 raise self._cannot_connect()
+            if should_stop():
+                raise stopped(self._shown)
             if time.monotonic() > until:
                 raise ReadError(
                     f"the server did not let us in within {timeout:.0f} s",
@@ -230,6 +234,8 @@ class Connection:
             answer = library.nbd_poll(handle, TICK_MS)
             if answer == -1:
                 raise self._failed(next(iter(flying.values())))
+            if should_stop():
+                raise stopped(self._shown)
             now = time.monotonic()
             if answer:
                 heard = now

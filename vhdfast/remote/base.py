@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from ..errors import CorruptImageError, ImageError, printable
+from ..errors import CorruptImageError, ImageError, ReadError, printable
 from ..files import Source, url_name
 from ..units import KIB, MAX_OFFSET, MIB
 
-__all__ = ["SCHEMES", "BlockCache", "RemoteSource", "shown_url"]
+__all__ = ["SCHEMES", "BlockCache", "RemoteSource", "shown_url", "stopped"]
 
 BLOCK = 64 * KIB
 CACHED_BLOCKS = 256  # 16 MiB
@@ -39,6 +39,11 @@ def shown_url(url: str) -> str:
     """
     bare = url if url.lower().startswith("nbd") else re.split(r"[?#]", url, maxsplit=1)[0]
     return printable(_PASSWORD.sub(r"\1:***@", bare), _PRINTED)
+
+
+def stopped(shown: str) -> ReadError:
+    """What a worker's wait ends with once its run is over; nobody sees it."""
+    return ReadError("reading was stopped", path=shown)
 
 
 class BlockCache:

@@ -7,6 +7,7 @@ are made here, because its own take whatever a server sends for a range.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import importlib
 import random
 import re
@@ -15,9 +16,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..engine import should_stop
 from ..errors import ImageError, ReadError, SourceChangedError, VhdfastError, printable
 from ..units import MIB
-from .base import RemoteSource
+from .base import RemoteSource, stopped
 
 __all__ = ["HttpSource"]
 
@@ -28,6 +30,7 @@ BACKOFF_S = 0.5  # before the second try, doubled for each further one
 MAX_WAIT_S = 10.0  # what a server may ask for with Retry-After
 CONNECT_TIMEOUT_S = 30.0
 SILENCE_TIMEOUT_S = 60.0  # without a byte
+TICK_S = 0.1  # how often a waiting thread looks whether it should stop
 MAX_HEADER = 256  # bytes of a header that are looked at
 
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
@@ -59,7 +62,7 @@ class HttpSource(RemoteSource):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._url = url.partition("#")[0]
-        self._sync, self._client, self._fs = _file_system(self._url, self.path)
+        self._client, self._fs = _file_system(self._url, self.path)
         self._closed = threading.Event()
         try:
             version = self._call(lambda: self._try("bytes=0-0", self._look))
@@ -77,7 +80,14 @@ class HttpSource(RemoteSource):
 
         if self._closed.is_set():
             raise ReadError("the source is closed", path=self.path)
-        return self._sync(self._fs.loop, run)
+        task = asyncio.run_coroutine_threadsafe(run(), self._fs.loop)
+        try:
+            while not concurrent.futures.wait([task], TICK_S).done:
+                if should_stop():
+                    raise stopped(self.path)
+            return task.result()
+        finally:
+            task.cancel()
 
     # ---- one request ----------------------------------------------------------------------------
 
@@ -266,11 +276,10 @@ class HttpSource(RemoteSource):
             self._fs.close_session(self._fs.loop, session)
 
 
-def _file_system(url: str, shown: str) -> tuple[Any, Any, Any]:
-    """(fsspec's sync, aiohttp, a file system of our own). Raises ImageError without them."""
+def _file_system(url: str, shown: str) -> tuple[Any, Any]:
+    """(aiohttp, a file system of fsspec that is our own). Raises ImageError without them."""
     try:
         client = importlib.import_module("aiohttp")
-        sync = importlib.import_module("fsspec.asyn").sync
         kind = importlib.import_module("fsspec.implementations.http").HTTPFileSystem
     except ImportError as error:
         raise ImageError(
@@ -290,7 +299,7 @@ def _file_system(url: str, shown: str) -> tuple[Any, Any, Any]:
         encoded=as_written,
         client_kwargs={"timeout": timeout, "auto_decompress": False, "trust_env": True},
     )
-    return sync, client, made
+    return client, made
 
 
 def _header(answer: Any, name: str) -> str | None:

@@ -15,11 +15,12 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import numpy.typing as npt
 
+from ..engine import should_stop
 from ..errors import ReadError, SourceChangedError, UsageError
 from ..units import KIB
 from . import _libnbd
 from ._libnbd import Connection
-from .base import RemoteSource, shown_url
+from .base import RemoteSource, shown_url, stopped
 
 __all__ = ["NbdSource"]
 
@@ -82,6 +83,8 @@ class _Pool:
                 # Waits end by themselves now and then, so that signals are seen.
                 while not self._closed and not self._idle and self._count >= self._limit:
                     self._changed.wait(0.1)
+                    if should_stop():
+                        raise stopped(self.shown)
                 if self._closed:
                     raise ReadError("the source is closed", path=self.shown)
                 if self._idle:

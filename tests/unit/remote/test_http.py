@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,26 @@ def test_a_wrong_answer_is_tried_again_and_then_a_read_error(
             image.layer.source.read(MIB, 2 * MIB)
         wrong[0] = False
         assert image.layer.source.read(MIB, 2 * MIB) == server.content[MIB : 3 * MIB]
+
+
+def test_the_first_error_ends_the_waits_of_all_workers(
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vhdfast.plan.SEGMENT_BYTES", MIB)
+
+    def answer(handler: Any, start: int, end: int) -> bool:
+        if start >= 4 * MIB and end - start == MIB:
+            handler.answer(404, b"")
+            return True
+        if end - start == MIB:
+            time.sleep(5)
+        return False
+
+    server.misbehave = answer
+    started = time.monotonic()
+    with pytest.raises(SourceChangedError):
+        vhdfast.convert(server.url(), tmp_path / "o.vhd", jobs=8)
+    assert time.monotonic() - started < 4
 
 
 # ---- what changes -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -411,6 +412,27 @@ def test_waiting_for_a_server_can_be_interrupted(server: NbdServer, tmp_path: Pa
         finally:
             signal.signal(signal.SIGALRM, before)
         assert time.monotonic() - started < 5
+
+
+@needs_libnbd
+def test_a_copy_that_waits_for_a_server_can_be_interrupted(
+    server: NbdServer, tmp_path: Path
+) -> None:
+    server.content = pattern(1, 8 * MIB)
+    server.size = 8 * MIB
+    server.extents = [(8 * MIB, 0)]
+    command = [sys.executable, "-m", "vhdfast", "convert", "-f", "raw", "--rate=4M", server.url]
+    process = subprocess.Popen([*command, "o.vhd"], cwd=tmp_path, stderr=subprocess.PIPE)
+    until = time.monotonic() + 20
+    while not list(tmp_path.glob(".o.vhd*")):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    server.silent = True
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=10)
+    assert process.returncode == 130, printed
+    assert not list(tmp_path.glob("*o.vhd*"))
 
 
 def _interrupt(*_: object) -> None:
