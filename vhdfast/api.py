@@ -119,7 +119,7 @@ def convert(
             output.seal()
             verified = None
             if verify_copy:
-                verified = _verify(image, output, from_format, reading, jobs, monitor)
+                verified = _verify(source, output, from_format, reading, jobs, monitor)
             image.check_unchanged()
             output.publish()
         except BaseException:
@@ -352,7 +352,7 @@ def _copy(
 
 
 def _verify(
-    image: Image,
+    source: Path,
     output: FileOutput,
     from_format: str | None,
     reading: ReadOptions,
@@ -361,7 +361,7 @@ def _verify(
 ) -> int:
     """Both sides opened and mapped afresh; the target's bytes come from the disk."""
     with (
-        open_image(image.opened_as, from_format, **reading) as fresh,
+        open_image(source, from_format, **reading) as fresh,
         open_image(output.sealed_path, output.format_name) as written,
     ):
         fd = written.layer.source.fileno()

@@ -16,7 +16,7 @@ from typing import TypeVar
 from .monitor import Monitor
 from .units import MIB
 
-__all__ = ["SCRATCH_BYTES", "default_jobs", "run"]
+__all__ = ["SCRATCH_BYTES", "default_jobs", "run", "should_stop"]
 
 # One scratch buffer for each worker: together they stay at 16 MiB with the default jobs.
 SCRATCH_BYTES = 2 * MIB
@@ -25,6 +25,14 @@ MAX_JOBS = 64
 TICK_S = 0.1
 
 Work = TypeVar("Work")
+
+_local = threading.local()
+
+
+def should_stop() -> bool:
+    """Whether the calling worker's run is over: what waits for a network ends its wait then."""
+    stop: threading.Event | None = getattr(_local, "stop", None)
+    return stop is not None and stop.is_set()
 
 
 def default_jobs() -> int:
@@ -83,6 +91,7 @@ def run(
 
     def worker() -> None:
         nonlocal done
+        _local.stop = stop
         try:
             with mmap.mmap(-1, scratch_bytes) as pages, memoryview(pages) as scratch:
                 while not stop.is_set():

@@ -1,19 +1,66 @@
 """Sources: files, parts of files, block devices and memory that stored bytes are read from.
 
-Never written.
+Never written. What comes over a network is in `vhdfast.remote`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from .errors import CorruptImageError, ImageError, ReadError, SourceChangedError
 
-__all__ = ["FileSlice", "MemorySource", "Source", "SourceFile"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = [
+    "FileSlice",
+    "MemorySource",
+    "Source",
+    "SourceFile",
+    "is_url",
+    "open_source",
+    "url_name",
+]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# Places closer than this are gathered in one request where a request costs more than bytes.
+GATHER_GAP = 64 << 10
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Whether a user's name for a source is a URL; "./" before it makes it a file's name."""
+    return _URL.match(os.fspath(path)) is not None
+
+
+def url_name(url: str) -> str:
+    """What a file made from a URL may be called: its last part that is a name, or "disk"."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "disk"
+    for part in (unquote(parts.path.rsplit("/", 1)[-1]), parts.netloc.rpartition("@")[2]):
+        name = os.path.basename(part).partition(":")[0]
+        if name.strip(".") and name.isprintable():
+            return name
+    return "disk"
+
+
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """What a user names: a file, a block device or a URL. Raises ImageError, ReadError."""
+    if not is_url(path):
+        return SourceFile(path)
+    from .remote import open_remote
+
+    return open_remote(os.fspath(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +86,12 @@ class Source:
     start: int = 0  # where in the file of fileno() the first byte lies
     is_device: bool = False
     knows_holes: bool = False  # whether the file system may be asked for holes
+    knows_zeros: bool = False  # whether `find_zeros` may be asked
+
+    @property
+    def name(self) -> str:
+        """What the source is called, without where it lies."""
+        return os.path.basename(self.path)
 
     def fileno(self) -> int | None:
         raise NotImplementedError
@@ -81,6 +134,43 @@ class Source:
             )
         return data
 
+    def read_ranges(self, ranges: Sequence[tuple[int, int]], what: str) -> list[bytes]:
+        """The bytes of each (offset, length), as `read_exact` gives them; in parallel at best."""
+        return [self.read_exact(offset, length, what) for offset, length in ranges]
+
+    def gather(self, offsets: npt.NDArray[np.uint64], size: int) -> npt.NDArray[np.uint8]:
+        """`size` bytes at each offset, as an array of shape (len(offsets), size).
+
+        All of them must lie in the source. Raises ReadError, CorruptImageError.
+        """
+        import numpy as np
+
+        from . import _native
+
+        if self.can_be_read_natively or not len(offsets):
+            found: npt.NDArray[np.uint8] = _native.gather(self, offsets, size)
+            return found
+        from .ranges import join_ranges
+
+        starts = offsets.astype(np.int64)
+        spans = join_ranges(starts, starts + size, min(GATHER_GAP, size))
+        lengths = spans.highs - spans.lows
+        wanted = list(zip(spans.lows.tolist(), lengths.tolist(), strict=True))
+        whole = np.frombuffer(b"".join(self.read_ranges(wanted, "table")), np.uint8)
+        places = (np.cumsum(lengths) - lengths - spans.lows)[spans.group] + starts[spans.order]
+        out = np.empty((len(offsets), size), np.uint8)
+        windows = np.lib.stride_tricks.sliding_window_view(whole, size)
+        out[spans.order] = windows[places]
+        return out
+
+    def find_zeros(self, offset: int, length: int) -> tuple[npt.NDArray[np.int64], int]:
+        """(ranges that read as zeros, where the answer ends), for a prefix of the range.
+
+        Ranges are rows of (start, end), ascending, within the prefix; where it does not know,
+        nothing is zero. length > 0, and the prefix has at least one byte. Raises ReadError.
+        """
+        raise NotImplementedError
+
     def close(self) -> None:
         """Give the descriptor back. May be called twice."""
 
@@ -102,7 +192,7 @@ class MemorySource(Source):
 
 
 class FileSlice(Source):
-    """The bytes [offset, offset + length) of another source that has a descriptor.
+    """The bytes [offset, offset + length) of another source.
 
     It owns that source. Raises CorruptImageError where the range leaves it.
     """
@@ -120,6 +210,7 @@ class FileSlice(Source):
         self.size = length
         self.path = path
         self.knows_holes = whole.knows_holes
+        self.knows_zeros = whole.knows_zeros
         self._offset = offset
 
     def fileno(self) -> int | None:
@@ -127,6 +218,16 @@ class FileSlice(Source):
 
     def read(self, offset: int, length: int) -> bytes:
         return self.whole.read(self._offset + offset, max(0, min(length, self.size - offset)))
+
+    def read_ranges(self, ranges: Sequence[tuple[int, int]], what: str) -> list[bytes]:
+        if any(offset + length > self.size for offset, length in ranges):
+            return super().read_ranges(ranges, what)  # which says where the slice ends
+        moved = [(self._offset + offset, length) for offset, length in ranges]
+        return self.whole.read_ranges(moved, what)
+
+    def find_zeros(self, offset: int, length: int) -> tuple[npt.NDArray[np.int64], int]:
+        ranges, end = self.whole.find_zeros(self._offset + offset, length)
+        return ranges - self._offset, end - self._offset
 
     @property
     def directories(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _native
-from .errors import UsageError, printable
+from .errors import CorruptImageError, UsageError, printable
 from .extents import MAX_ROWS, ExtentMap, Kind, Rows, clip
-from .files import MemorySource, SourceFile
+from .files import MemorySource, open_source
 from .formats import ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions, open_format
+from .ranges import join_ranges
 from .units import KIB, MIB
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ CACHED_WINDOWS = 16
 CACHED_ROWS = 4096
 # Ranges closer than this are fetched from a network in one request.
 FETCH_GAP = 64 * KIB
+# The same where that would fetch more than WASTE times what is wanted.
+SMALL_FETCH_GAP = 4 * KIB
+WASTE = 2
+# Bytes fetched at once: a segment's data, or what its compressed units take in the file.
+FETCH_BYTES = 32 * MIB
 
 
 class Image(io.RawIOBase):
@@ -39,11 +46,9 @@ class Image(io.RawIOBase):
     `tell` share one position. Close it, or use it as a context manager.
     """
 
-    def __init__(self, layer: ImageFormat, opened_as: str | None = None) -> None:
+    def __init__(self, layer: ImageFormat) -> None:
         super().__init__()
         self.layer = layer
-        # What opens it again; `path` may name a disk inside that file.
-        self.opened_as = layer.source.path if opened_as is None else opened_as
         self._position = 0
         self._lock = threading.Lock()
         self._windows: OrderedDict[int, ExtentMap] = OrderedDict()
@@ -150,23 +155,75 @@ class Image(io.RawIOBase):
 
         Where no row speaks, zeros. Raises ReadError, SourceChangedError, CorruptImageError.
         """
-        if self._remote:
-            rows = clip(rows, offset, len(buffer))
-        table, rows = self._reachable(rows)
-        _native.read_segment(table, rows, offset, buffer, _decoder_for(rows))
+        if not self._remote:
+            _native.read_segment(self._table, rows, offset, buffer, _decoder_for(rows))
+            return
+        end = offset + len(buffer)
+        batches = self._batches(clip(rows, offset, len(buffer)))
+        starts = [offset, *(int(batch[0]["offset"]) for batch in batches[1:]), end]
+        view = memoryview(buffer)
+        for batch, low, high in zip(batches, starts, starts[1:], strict=False):
+            table, near = self._reachable(batch)
+            part = view[low - offset : high - offset]
+            with self._placed(batch, near):
+                _native.read_segment(table, near, low, part, _decoder_for(near))
 
     def copy_rows(self, rows: Rows, sink: _native.Sink, scratch: Any) -> tuple[int, int, int]:
         """Copy rows of this image's map to a sink: (bytes read, written, found to be zero).
 
         scratch: the calling thread's own, page-aligned. Raises what reading and writing raise.
         """
-        table, rows = self._reachable(rows)
-        return _native.copy_segment(table, rows, sink, scratch, _decoder_for(rows))
+        if not self._remote:
+            return _native.copy_segment(self._table, rows, sink, scratch, _decoder_for(rows))
+        read = written = zeros = 0
+        for batch in self._batches(rows):
+            table, near = self._reachable(batch)
+            with self._placed(batch, near):
+                counts = _native.copy_segment(table, near, sink, scratch, _decoder_for(near))
+            read, written, zeros = read + counts[0], written + counts[1], zeros + counts[2]
+        return read, written, zeros
+
+    @contextlib.contextmanager
+    def _placed(self, rows: Rows, near: Rows) -> Iterator[None]:
+        """Errors name the place in the source, not that in what was fetched of it."""
+        try:
+            yield
+        except CorruptImageError as error:
+            fetched = near["file"] >= len(self.layer.sources)
+            at = np.flatnonzero(fetched & (near["file_offset"] == (error.offset or 0)))
+            if len(at):
+                error.offset = int(rows[at[0]]["file_offset"])
+            raise
+
+    def _batches(self, rows: Rows) -> list[Rows]:
+        """The rows in parts for which about FETCH_BYTES are fetched each; one part at least.
+
+        No two parts touch the same MiB of the disk, as segments do not.
+        """
+        stored = rows["kind"] >= Kind.DATA
+        packed = rows["kind"] == Kind.COMPRESSED
+        needs = np.where(packed, rows["stored_length"], rows["length"]) * stored
+        totals = np.cumsum(needs, dtype=np.uint64)
+        if not len(rows) or totals[-1] <= FETCH_BYTES:
+            return [rows]
+        block = np.uint64(MIB)
+        ends = (rows["offset"] + rows["length"] - np.uint64(1)) // block
+        cuts = np.append(np.flatnonzero(ends[:-1] < rows["offset"][1:] // block) + 1, len(rows))
+        parts: list[Rows] = []
+        start = 0
+        while start < len(rows):
+            before = int(totals[start - 1]) if start else 0
+            full = int(np.searchsorted(totals, np.uint64(before + FETCH_BYTES), side="right"))
+            # The last cut that keeps to the budget, or the first one there is.
+            last = int(np.searchsorted(cuts, full, side="right")) - 1
+            first = int(np.searchsorted(cuts, start, side="right"))
+            stop = int(cuts[max(first, last)])
+            parts.append(rows[start:stop])
+            start = stop
+        return parts
 
     def _reachable(self, rows: Rows) -> tuple[_native.SourceTable, Rows]:
         """Sources and rows as native code can read them: what only Python reaches is fetched."""
-        if not self._remote:
-            return self._table, rows
         rows = rows.copy()
         sources = [*self.layer.sources]
         for file in self._remote:
@@ -178,18 +235,16 @@ class Image(io.RawIOBase):
             starts = rows["file_offset"][chosen].astype(np.int64)
             sizes = np.where(packed, rows["stored_length"][chosen], rows["length"][chosen])
             ends = np.minimum(starts + sizes.astype(np.int64), source.size)
-            order = np.argsort(starts, kind="stable")
-            reach = np.maximum.accumulate(ends[order])
-            fresh = np.flatnonzero(starts[order][1:] > reach[:-1] + FETCH_GAP) + 1
-            group = np.searchsorted(fresh, np.arange(len(order)), side="right")
-            lows = starts[order][np.concatenate(([0], fresh))]
-            highs = reach[np.concatenate((fresh - 1, [len(order) - 1]))]
-            parts = [
-                source.read_exact(int(low), int(high - low), "disk's data")
-                for low, high in zip(lows, highs, strict=True)
-            ]
-            places = np.cumsum(np.concatenate(([0], (highs - lows)[:-1])))
-            rows["file_offset"][chosen[order]] = starts[order] - lows[group] + places[group]
+            spans = join_ranges(starts, ends, FETCH_GAP)
+            if spans.total > WASTE * int((ends - starts).sum()):
+                # Small rows with wide gaps: what is fetched must not outgrow what is wanted.
+                spans = join_ranges(starts, ends, SMALL_FETCH_GAP)
+            lengths = spans.highs - spans.lows
+            wanted = list(zip(spans.lows.tolist(), lengths.tolist(), strict=True))
+            parts = source.read_ranges(wanted, "disk's data")
+            places = np.cumsum(lengths) - lengths - spans.lows
+            order = spans.order
+            rows["file_offset"][chosen[order]] = starts[order] + places[spans.group]
             rows["file"][chosen] = len(sources)
             sources.append(MemorySource(b"".join(parts), source.path))
         return _native.SourceTable(sources), rows
@@ -280,13 +335,14 @@ def open_image(
 ) -> Image:
     """Open a disk image for reading.
 
+    path: a file, a block device or a URL (docs/formats/sources.md).
     format: "raw", "vhd", "qcow2" …; detected where it is None. options: ReadOptions.
 
     Raises ImageError (missing, unknown, ambiguous, unsupported, corrupt, unsafe or missing
     reference …), ReadError, UsageError.
     """
     how = OpenOptions.of(options)
-    source = SourceFile(path)
+    source = open_source(path)
     try:
         layer = open_format(source, format, how)
         # Another disk's bytes in the place of an image's zeros would be no one's disk.
@@ -302,4 +358,4 @@ def open_image(
         source.close()
         how.references.close()
         raise
-    return Image(layer, os.fspath(path))
+    return Image(layer)

@@ -13,6 +13,7 @@ import re
 import shlex
 import stat
 from collections.abc import Collection, Iterable, Sequence
+from typing import TypeVar
 
 from .errors import (
     ImageError,
@@ -21,7 +22,7 @@ from .errors import (
     UnsafeReferenceError,
     printable,
 )
-from .files import FileSlice, Source, SourceFile
+from .files import FileSlice, Source, SourceFile, open_source
 
 __all__ = ["MAX_DEPTH", "MAX_FILES", "References"]
 
@@ -29,6 +30,8 @@ MAX_DEPTH = 128  # images on top of each other
 MAX_FILES = 4096  # files of one image, with those of its parents
 MAX_NAME = 4096  # bytes
 SHOWN_NAME = 256  # characters of a name where a message lists several
+
+AnySource = TypeVar("AnySource", bound=Source)
 
 # Two letters at least: a drive letter of Windows begins no URL.
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -114,11 +117,11 @@ class References:
                 raise _impossible(referrer, name, what) from error
             raise
 
-    def open_named(self, path: str) -> SourceFile:
-        """Open a file that the user named: no question whether it is allowed."""
-        return self.keep(SourceFile(path))
+    def open_named(self, path: str) -> Source:
+        """Open what the user named, a URL too: no question whether it is allowed."""
+        return self.keep(open_source(path))
 
-    def keep(self, source: SourceFile) -> SourceFile:
+    def keep(self, source: AnySource) -> AnySource:
         """Remember a source, so that a failed opening can close it. Raises InvalidImageError."""
         self._opened.append(source)
         if len(self._opened) > MAX_FILES:

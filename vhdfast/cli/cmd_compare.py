@@ -17,8 +17,8 @@ EXAMPLES = ("vhdfast compare disk.vhdx disk.vhd", "vhdfast compare --strict a.ra
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_argument("left", metavar="A", help="image file or block device")
-    parser.add_argument("right", metavar="B", help="image file or block device")
+    parser.add_argument("left", metavar="A", help="image file, block device or URL")
+    parser.add_argument("right", metavar="B", help="image file, block device or URL")
     parser.add_argument("--strict", action="store_true", help="sizes must be equal too")
     parser.add_argument(
         "-f", "--from", dest="left_format", metavar="FORMAT", help="format of A (default: detected)"

@@ -28,7 +28,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_argument("source", metavar="SRC", help="image file or block device to read")
+    parser.add_argument("source", metavar="SRC", help="image file, block device or URL to read")
     parser.add_argument("target", metavar="DST", nargs="?", help="file or directory to write")
     parser.add_argument(
         "-O", "--to", choices=_outputs(), help="what to write (default: fixed-vhd)"
@@ -80,9 +80,10 @@ def _outputs() -> list[str]:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     from .. import api
+    from ..files import is_url
 
     to = _output_name(args)
-    if os.path.isdir(args.source):
+    if not is_url(args.source) and os.path.isdir(args.source):
         return _list_disks(args.source, console)
     target = _target_name(args.source, args.target, to)
     if target != args.target:
@@ -126,11 +127,13 @@ def _output_name(args: argparse.Namespace) -> str:
 
 def _target_name(source: str, target: str | None, to: str) -> str:
     """Where the target goes: DST, a name in the directory DST, or a name in this directory."""
+    from ..files import is_url, url_name
     from ..outputs import OUTPUTS
 
     if target is not None and not os.path.isdir(target):
         return target
-    stem = os.path.splitext(os.path.basename(os.path.abspath(source)))[0]
+    name = url_name(source) if is_url(source) else os.path.basename(os.path.abspath(source))
+    stem = os.path.splitext(name)[0]
     return os.path.join(target or ".", stem + OUTPUTS[to].suffix)
 
 

@@ -19,7 +19,9 @@ EXAMPLES = ("vhdfast info disk.vhdx", "vhdfast info --json a.vhd b.vhdx")
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image file or block device")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", help="image file, block device or URL"
+    )
     add_source_options(parser)
 
 

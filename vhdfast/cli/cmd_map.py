@@ -23,7 +23,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_argument("image", metavar="IMAGE", help="image file or block device")
+    parser.add_argument("image", metavar="IMAGE", help="image file, block device or URL")
     parser.add_argument("--offset", type=size, default=0, metavar="SIZE", help="begin here")
     parser.add_argument("--length", type=size, metavar="SIZE", help="end so far behind it")
     add_source_options(parser)

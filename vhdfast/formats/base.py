@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
-from .._native import gather, split_holes
+from .._native import split_holes
 from ..errors import InvalidImageError, UnsafeReferenceError, UsageError
 from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, merge, overlay
 from ..files import Source
+from ..ranges import split_zeros
 from ..references import MAX_DEPTH, References
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Notice",
     "OpenOptions",
     "ReadOptions",
-    "read_each",
 ]
 
 Path = str | os.PathLike[str]
@@ -135,6 +134,7 @@ class Glimpse:
         self._parts: dict[tuple[int, int], bytes] = {}
         self.size = source.size
         self.path = source.path
+        self.name = source.name
 
     def at(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes at `offset`; from the end of the file where offset is negative."""
@@ -245,8 +245,11 @@ class ImageFormat(ABC):
 
     def _without_holes(self, rows: Rows, max_rows: int) -> Rows:
         for index in np.unique(rows["file"][rows["kind"] == Kind.DATA]):
-            if self.sources[index].knows_holes:
-                rows = split_holes(self.sources[index], int(index), rows, max_rows)
+            source = self.sources[index]
+            if source.knows_holes:
+                rows = split_holes(source, int(index), rows, max_rows)
+            elif source.knows_zeros:
+                rows = split_zeros(source, int(index), rows, max_rows)
         return rows
 
     def _over_parent(self, rows: Rows, max_rows: int) -> Rows:
@@ -353,19 +356,6 @@ class ImageFormat(ABC):
         """Close all sources. May be called twice."""
         for source in self.sources:
             source.close()
-
-
-def read_each(
-    source: Source, offsets: npt.NDArray[np.uint64], size: int
-) -> npt.NDArray[np.uint8]:
-    """`size` bytes at each of the offsets, as an array of a row each.
-
-    Raises CorruptImageError where they end beyond the source's end, ReadError.
-    """
-    if source.can_be_read_natively:
-        return gather(source, offsets, size)
-    parts = [source.read_exact(int(at), size, "table") for at in offsets]
-    return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(len(parts), size)
 
 
 FORMATS: dict[str, type[ImageFormat]] = {}

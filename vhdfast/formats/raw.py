@@ -35,7 +35,7 @@ class RawImage(ImageFormat):
             return found
         if is_device:
             return "a block device"
-        suffix = os.path.splitext(glimpse.path)[1].lower()
+        suffix = os.path.splitext(glimpse.name)[1].lower()
         return f"its name ends in {suffix}" if suffix in cls.suffixes else None
 
     @classmethod

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..._native import gather
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...files import Source
 
@@ -246,13 +245,7 @@ class TwoLevels:
 
     def _l2(self, places: Places, count: int) -> npt.NDArray[np.uint64]:
         """`count` entries at each of these offsets, as rows of 64-bit words."""
-        size = count * self.layout.entry_size
-        source = self.source
-        if source.fileno() is None and source.memory is None:
-            read = (source.read_exact(int(place), size, "L2 table") for place in places)
-            data = np.frombuffer(b"".join(read), dtype=np.uint8)
-        else:
-            data = gather(source, places, size)
+        data = self.source.gather(places, count * self.layout.entry_size)
         return data.reshape(-1).view(">u8").astype(np.uint64).reshape(-1, self._words)
 
     def corrupt(self, cluster: int, problem: str) -> CorruptImageError:

@@ -20,7 +20,6 @@ from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageErro
 from ...extents import Kind, Rows, clip, concatenate, make_rows
 from ...files import Source
 from ...units import SECTOR, round_up
-from ..base import read_each
 
 __all__ = ["BlockTable", "DynamicHeader"]
 
@@ -275,7 +274,7 @@ class BlockTable:
         self, starts: npt.NDArray[np.uint64]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
         """(whether all sectors of the block are marked, the bitmaps) of blocks at `starts`."""
-        bitmaps = read_each(self.source, starts, self.bitmap_size)
+        bitmaps = self.source.gather(starts, self.bitmap_size)
         width = -(-self.sectors // 8)
         bitmaps = bitmaps[:, :width]
         all_set = (0xFF << (8 * width - self.sectors)) & 0xFF if self.sectors < 8 else 0xFF

@@ -17,7 +17,6 @@ from ...errors import CorruptImageError
 from ...extents import Kind, Rows, clip, concatenate, make_rows
 from ...files import Source
 from ...units import MIB
-from ..base import read_each
 from .headers import HEADER_SECTION, Region
 from .metadata import Metadata
 
@@ -268,7 +267,7 @@ class BlockTable:
                 f"is cut short by the end of the file at {self.source.size:#x}: what it says of "
                 f"block {int(blocks[beyond[0]])} is missing",
             )
-        return read_each(self.source, starts, size)
+        return self.source.gather(starts, size)
 
     def _check_places(
         self, indices: npt.NDArray[np.int64], starts: npt.NDArray[np.uint64], size: int

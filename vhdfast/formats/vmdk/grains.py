@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..._native import gather
 from ...errors import CorruptImageError
 from ...extents import MAX_ROWS, Kind, Rows, clip, concatenate, make_rows
 from ...files import Source
 
-__all__ = ["GrainTables", "Region", "is_remote", "read_at"]
+__all__ = ["GrainTables", "Region"]
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -28,9 +27,6 @@ DIRECTORY_WINDOW = 4096
 # Stored grains up to which they are sorted to find overlaps (256 GiB at 64 KiB a grain).
 OVERLAP_GRAINS = 1 << 22
 COMPARED = 1 << 18
-# Tables of a remote file that lie no farther apart are read together, so many at most.
-FETCH_GAP = 1 << 14
-FETCH_MOST = 256
 _DAMAGED = "the grain tables are damaged: copy the image again and compare checksums"
 
 
@@ -55,32 +51,6 @@ class Window:
     numbers: U64  # grains of those tables
     kinds: U8
     places: U64
-
-
-def is_remote(source: Source) -> bool:
-    """Whether only Python reads it, a request at a time."""
-    return source.fileno() is None and source.memory is None
-
-
-def read_at(source: Source, offsets: U64, size: int) -> npt.NDArray[np.uint8]:
-    """`size` bytes at each offset; all must lie within the source."""
-    if not is_remote(source):
-        return gather(source, offsets, size)
-    out = np.empty((len(offsets), size), np.uint8)
-    order = np.argsort(offsets, kind="stable")
-    sorted_offsets = offsets[order]
-    far = np.diff(sorted_offsets) > FETCH_GAP
-    for group in np.split(np.arange(len(order)), np.flatnonzero(far) + 1):
-        # Neighbours come in one request, of bounded size.
-        for part in np.split(group, range(FETCH_MOST, len(group), FETCH_MOST)):
-            if not len(part):
-                continue
-            low = int(sorted_offsets[part[0]])
-            high = int(sorted_offsets[part[-1]]) + size
-            data = np.frombuffer(source.read_exact(low, high - low, "grain tables"), np.uint8)
-            within = (sorted_offsets[part] - np.uint64(low)).astype(np.intp)
-            out[order[part]] = data[within[:, None] + np.arange(size)]
-    return out
 
 
 class GrainTables(ABC):
@@ -157,7 +127,7 @@ class GrainTables(ABC):
         starts = places[:taken][stored]
         self._check_tables(first, np.flatnonzero(stored), starts)
         indices = np.arange(first, first + taken, dtype=np.uint64) * np.uint64(self.table_entries)
-        tables = read_at(self.source, starts, self.table_size)
+        tables = self.source.gather(starts, self.table_size)
         grains = tables.reshape(-1).view(self.entry).astype(np.uint64)
         within = np.arange(self.table_entries, dtype=np.uint64)
         numbers = (indices[stored][:, None] + within[None, :]).reshape(-1)

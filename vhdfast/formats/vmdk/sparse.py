@@ -18,7 +18,7 @@ from ...extents import MAX_UNIT, Codec, Kind, Rows
 from ...files import Source
 from ...units import MAX_OFFSET, MIB, SECTOR
 from .descriptor import MAX_DESCRIPTOR
-from .grains import U8, U64, GrainTables, Region, is_remote, read_at
+from .grains import U8, U64, GrainTables, Region
 from .parts import Part
 
 __all__ = ["MAGIC", "Header", "SparsePart", "read_header"]
@@ -328,7 +328,7 @@ class SparsePart(Part):
                 f"is said to lie at {int(places[cut[0]]):#x}, the file ends at "
                 f"{self.source.size:#x}",
             )
-        if is_remote(self.source):
+        if not self.source.can_be_read_natively:
             sizes = self._likely_sizes(places)
         else:
             sizes = self._checked_sizes(numbers, places)
@@ -344,7 +344,7 @@ class SparsePart(Part):
 
     def _checked_sizes(self, numbers: U64, places: U64) -> U64:
         """Compressed bytes of each grain, by its marker."""
-        raw = read_at(self.source, places, _MARKER.itemsize)
+        raw = self.source.gather(places, _MARKER.itemsize)
         markers = raw.reshape(-1).view(_MARKER)
         sizes = markers["size"].astype(np.uint64)
         expected = numbers * np.uint64(self.header.grain_size)
