@@ -39,6 +39,7 @@ class Source:
     start: int = 0  # where in the file of fileno() the first byte lies
     is_device: bool = False
     knows_holes: bool = False  # whether the file system may be asked for holes
+    stream: str | None = None  # the compressed stream that the bytes were unpacked from
 
     def fileno(self) -> int | None:
         raise NotImplementedError
@@ -46,6 +47,11 @@ class Source:
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes: short only at the end of the source. Raises ReadError."""
         raise NotImplementedError
+
+    @property
+    def suffixed(self) -> str:
+        """The name whose suffix may speak for the content."""
+        return self.path
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -115,6 +121,7 @@ class FileSlice(Source):
         self.size = length
         self.path = path
         self.knows_holes = whole.knows_holes
+        self.stream = whole.stream
         self._offset = offset
 
     def fileno(self) -> int | None:

@@ -18,12 +18,13 @@ from .errors import UsageError
 from .extents import MAX_ROWS, ExtentMap, Kind, Rows, clip
 from .files import MemorySource, SourceFile
 from .formats import ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions, open_format
+from .streams import Spool
 from .units import KIB, MIB
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Image", "open_image"]
+__all__ = ["Image", "open_as", "open_image"]
 
 # Maps that pread keeps: so many windows of at most so many rows.
 CACHED_WINDOWS = 16
@@ -75,7 +76,11 @@ class Image(io.RawIOBase):
 
     def info(self) -> ImageInfo:
         """What the headers say."""
-        return dataclasses.replace(self.layer.info(), notices=self.notices)
+        info, source = self.layer.info(), self.layer.source
+        size = source.packed.size if isinstance(source, Spool) else info.file_size
+        return dataclasses.replace(
+            info, notices=self.notices, stream=source.stream, file_size=size
+        )
 
     def extents(
         self, offset: int = 0, length: int | None = None, max_rows: int = MAX_ROWS
@@ -272,9 +277,13 @@ def open_image(
     format: "raw", "vhd", "qcow2" …; detected where it is None. options: ReadOptions.
 
     Raises ImageError (missing, unknown, ambiguous, unsupported, corrupt, unsafe or missing
-    reference …), ReadError, UsageError.
+    reference …), ReadError, UsageError; for a compressed file NoSpaceError and WriteError too.
     """
-    how = OpenOptions.of(options)
+    return open_as(path, format, OpenOptions.of(options))
+
+
+def open_as(path: str | os.PathLike[str], format: str | None, how: OpenOptions) -> Image:
+    """`open_image` for callers within the library."""
     source = SourceFile(path)
     try:
         layer = open_format(source, format, how)

@@ -10,6 +10,7 @@ import pkgutil
 
 from ..errors import AmbiguousFormatError, UnknownFormatError, UnsupportedImageError, UsageError
 from ..files import Source
+from ..streams import STREAMS, Spool, Stream, unpack
 from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions
 from .known import find_known
 from .raw import RawImage
@@ -30,8 +31,8 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def detect(source: Source) -> type[ImageFormat]:
-    """The format that a file is of.
+def detect(source: Source) -> type[ImageFormat] | type[Stream]:
+    """The format that a file is of, or the compressed stream.
 
     All formats probe. Raw is taken only where none matches, nothing shows a damaged image of a
     known format, and something speaks for a disk: a partition table, a file system, a block
@@ -42,7 +43,7 @@ def detect(source: Source) -> type[ImageFormat]:
     glimpse = Glimpse(source)
     matches = {
         name: evidence
-        for name, kind in FORMATS.items()
+        for name, kind in (*FORMATS.items(), *STREAMS.items())
         if (evidence := kind.probe(glimpse)) is not None
     }
     if len(matches) > 1:
@@ -53,7 +54,8 @@ def detect(source: Source) -> type[ImageFormat]:
             hint="say which it is with --from, if you trust it",
         )
     if matches:
-        return FORMATS[next(iter(matches))]
+        name = next(iter(matches))
+        return STREAMS[name] if name in STREAMS else FORMATS[name]
 
     known = find_known(glimpse)
     if known is not None:
@@ -89,12 +91,43 @@ def open_format(
     The image owns the source; on an error the caller still does. Raises what `detect` and the
     format's `open` raise, and UsageError for an unknown name.
     """
+    options = options or OpenOptions()
+    kind: type[ImageFormat] | type[Stream]
     if name is None:
         kind = detect(source)
     elif name in FORMATS:
-        kind = FORMATS[name]
+        kind = _stream_around(source, FORMATS[name]) or FORMATS[name]
     else:
         raise UsageError(
             f"unknown format {name!r}", hint=f"one of: {', '.join(sorted(FORMATS))}"
         )
-    return kind.open(source, options or OpenOptions())
+    if issubclass(kind, ImageFormat):
+        return kind.open(source, options)
+    if isinstance(source, Spool):
+        raise UnsupportedImageError(
+            f"a {kind.name} stream within a {source.stream} stream",
+            path=source.path,
+            hint="unpack it once first",
+        )
+    inner = kind.inner_name(source.suffixed)
+    spool = unpack(kind, source, inner, options.temporary, options.unpacking)
+    try:
+        return open_format(spool, name, options)
+    except BaseException:
+        spool.discard()
+        raise
+
+
+def _stream_around(source: Source, kind: type[ImageFormat]) -> type[Stream] | None:
+    """The stream that an image of the named format lies in, or None.
+
+    A raw disk may begin like a stream: there the file's name must say so too.
+    """
+    glimpse = Glimpse(source)
+    if kind.probe(glimpse) is not None:
+        return None
+    for stream in STREAMS.values():
+        if stream.probe(glimpse) is not None:
+            named = glimpse.path.lower().endswith(stream.suffixes)
+            return stream if named or kind is not RawImage else None
+    return None

@@ -19,6 +19,7 @@ from ..errors import InvalidImageError, UnsafeReferenceError, UsageError
 from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, overlay
 from ..files import Source
 from ..references import MAX_DEPTH, References
+from ..streams import Unpacking
 
 __all__ = [
     "FORMATS",
@@ -80,6 +81,7 @@ class OpenOptions:
     temporary: str | None = None
     references: References = field(default_factory=References)
     trail: tuple[tuple[object, ...], ...] = ()  # identities of the images above this one
+    unpacking: Unpacking = field(default_factory=Unpacking)
 
     @classmethod
     def of(cls, options: ReadOptions) -> OpenOptions:
@@ -107,7 +109,7 @@ class ImageInfo:
     subformat: str
     path: str
     virtual_size: int
-    file_size: int
+    file_size: int  # of the compressed file, where it is one
     sector_size: int = 512
     block_size: int | None = None
     creator: str | None = None
@@ -116,6 +118,7 @@ class ImageInfo:
     parent: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)  # in the format's own words
     notices: tuple[Notice, ...] = ()
+    stream: str | None = None  # "xz" …, where the file is compressed
 
 
 class Glimpse:
@@ -125,7 +128,7 @@ class Glimpse:
         self._source = source
         self._parts: dict[tuple[int, int], bytes] = {}
         self.size = source.size
-        self.path = source.path
+        self.path = source.suffixed
 
     def at(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes at `offset`; from the end of the file where offset is negative."""
@@ -150,6 +153,7 @@ class ImageFormat(ABC):
 
     virtual_size: int  # bytes
     sector_size: int = 512  # logical, bytes
+    is_flat: bool = False  # whether a byte of the disk has the same offset in the first source
     unit_size: int = 0  # bytes of a compressed unit: work is not cut inside multiples of it
     sources: list[Source]  # rows name them by index; complete once the image is opened
     parent: ImageFormat | None = None  # what UNALLOCATED rows are looked up in
