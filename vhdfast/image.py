@@ -76,10 +76,15 @@ class Image(io.RawIOBase):
 
     def info(self) -> ImageInfo:
         """What the headers say."""
+        below = tuple(layer.source.path for layer in self.layer.chain())[1:]
         info, source = self.layer.info(), self.layer.source
-        size = source.packed.size if isinstance(source, Spool) else info.file_size
         return dataclasses.replace(
-            info, notices=self.notices, stream=source.stream, file_size=size
+            info,
+            parent=below[0] if below else None,
+            chain=below,
+            notices=self.notices,
+            stream=source.stream,
+            file_size=source.packed.size if isinstance(source, Spool) else info.file_size,
         )
 
     def extents(
@@ -287,6 +292,12 @@ def open_as(path: str | os.PathLike[str], format: str | None, how: OpenOptions) 
     source = SourceFile(path)
     try:
         layer = open_format(source, format, how)
+        parents = sum(1 for _ in layer.chain()) - 1
+        if len(how.parents) > parents:
+            raise UsageError(
+                f"{len(how.parents)} parents were named, the image has {parents}",
+                hint="leave out what does not belong to it",
+            )
     except BaseException:
         source.close()
         how.references.close()

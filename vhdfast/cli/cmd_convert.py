@@ -7,7 +7,7 @@ import os
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import UsageError, printable
 from ..units import format_bytes, format_size
 from ._options import Parser, add_source_options, add_work_options, read_options, size
 from ._output import Console, columns, make_monitor
@@ -166,6 +166,7 @@ def _print_plan(plan: ConvertPlan, console: Console) -> None:
     lines = columns(
         [
             ("source", f"{plan.source} ({plan.source_format}, {plan.source_subformat})"),
+            ("reads", ", ".join(map(printable, plan.files)) if len(plan.files) > 1 else ""),
             ("target", f"{plan.target} ({plan.target_format})"),
             ("virtual size", _sizes(plan)),
             ("file size", format_bytes(plan.file_size)),

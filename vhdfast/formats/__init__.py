@@ -10,7 +10,7 @@ import pkgutil
 
 from ..errors import AmbiguousFormatError, UnknownFormatError, UnsupportedImageError, UsageError
 from ..files import Source
-from ..streams import STREAMS, Spool, Stream, unpack
+from ..streams import STREAMS, Stream, unpack
 from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions
 from .known import find_known
 from .raw import RawImage
@@ -101,21 +101,13 @@ def open_format(
         raise UsageError(
             f"unknown format {name!r}", hint=f"one of: {', '.join(sorted(FORMATS))}"
         )
-    if issubclass(kind, ImageFormat):
-        return kind.open(source, options)
-    if isinstance(source, Spool):
-        raise UnsupportedImageError(
-            f"a {kind.name} stream within a {source.stream} stream",
-            path=source.path,
-            hint="unpack it once first",
+    if issubclass(kind, Stream):
+        return _open_unpacked(kind, source, name, options)
+    if options.snapshot is not None and not kind.has_snapshots:
+        raise UsageError(
+            f"a {kind.name} image has no internal snapshots, {options.snapshot!r} was asked for"
         )
-    inner = kind.inner_name(source.suffixed)
-    spool = unpack(kind, source, inner, options.temporary, options.unpacking)
-    try:
-        return open_format(spool, name, options)
-    except BaseException:
-        spool.discard()
-        raise
+    return kind.open(source, options)
 
 
 def _stream_around(source: Source, kind: type[ImageFormat]) -> type[Stream] | None:
@@ -131,3 +123,22 @@ def _stream_around(source: Source, kind: type[ImageFormat]) -> type[Stream] | No
             named = glimpse.path.lower().endswith(stream.suffixes)
             return stream if named or kind is not RawImage else None
     return None
+
+
+def _open_unpacked(
+    kind: type[Stream], source: Source, name: str | None, options: OpenOptions
+) -> ImageFormat:
+    """The image within a stream. On an error what was unpacked is gone, and `source` stays open."""
+    if source.stream is not None:
+        raise UnsupportedImageError(
+            f"a {kind.name} stream within a {source.stream} stream",
+            path=source.path,
+            hint="unpack it once first",
+        )
+    inner = kind.inner_name(source.suffixed)
+    spool = unpack(kind, source, inner, options.temporary, options.unpacking)
+    try:
+        return open_format(spool, name, options)
+    except BaseException:
+        spool.discard()
+        raise

@@ -115,7 +115,8 @@ class ImageInfo:
     creator: str | None = None
     geometry: tuple[int, int, int] | None = None  # cylinders, heads, sectors per track
     identifiers: Mapping[str, str] = field(default_factory=dict)
-    parent: str | None = None
+    parent: str | None = None  # the image below this one; Image.info fills in both
+    chain: tuple[str, ...] = ()  # all images below this one, the nearest first
     details: Mapping[str, Any] = field(default_factory=dict)  # in the format's own words
     notices: tuple[Notice, ...] = ()
     stream: str | None = None  # "xz" …, where the file is compressed
@@ -150,6 +151,7 @@ class ImageFormat(ABC):
     name: ClassVar[str]  # what --from takes
     title: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
+    has_snapshots: ClassVar[bool] = False  # whether `open` heeds options.snapshot
 
     virtual_size: int  # bytes
     sector_size: int = 512  # logical, bytes
