@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from typing import TypeVar
 
 from .errors import (
     ImageError,
@@ -20,6 +21,8 @@ from .errors import (
 from .files import Source, SourceFile
 
 __all__ = ["MAX_DEPTH", "MAX_FILES", "References"]
+
+AnySource = TypeVar("AnySource", bound=Source)
 
 MAX_DEPTH = 128  # images on top of each other
 MAX_FILES = 4096  # files of one image, with those of its parents
@@ -66,7 +69,7 @@ class References:
         """Open a file that the user named: no question whether it is allowed."""
         return self.keep(SourceFile(path))
 
-    def keep(self, source: SourceFile) -> SourceFile:
+    def keep(self, source: AnySource) -> AnySource:
         """Remember a source, so that a failed opening can close it. Raises InvalidImageError."""
         self._opened.append(source)
         if len(self._opened) > MAX_FILES:

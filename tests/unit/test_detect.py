@@ -34,8 +34,8 @@ FOREIGN = {
     "qed": (0, b"QED\x00"),
     "parallels": (0, b"WithoutFreeSpace"),
     "ova": (257, b"ustar\x0000"),
-    "gzip": (0, b"\x1f\x8b\x08\x00"),
-    "xz": (0, b"\xfd7zXZ\x00"),
+    "zip": (0, b"PK\x03\x04"),
+    "7z": (0, b"7z\xbc\xaf\x27\x1c"),
     "dmg": (MIB - 512, b"koly"),
 }
 

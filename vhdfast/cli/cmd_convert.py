@@ -127,18 +127,27 @@ def _output_name(args: argparse.Namespace) -> str:
 def _target_name(source: str, target: str | None, to: str) -> str:
     """Where the target goes: DST, a name in the directory DST, or a name in this directory."""
     from ..outputs import OUTPUTS
+    from ..streams import STREAMS
 
     if target is not None and not os.path.isdir(target):
         return target
-    stem = os.path.splitext(os.path.basename(os.path.abspath(source)))[0]
+    name = os.path.basename(os.path.abspath(source))
+    for kind in STREAMS.values():
+        if kind.inner_name(name) != name:
+            name = kind.inner_name(name)
+            break
+    stem = os.path.splitext(name)[0]
     return os.path.join(target or ".", stem + OUTPUTS[to].suffix)
 
 
 def _list_disks(directory: str, console: Console) -> int:
     """A directory as source: name the disks in it, copy nothing."""
     from ..formats import FORMATS
+    from ..streams import STREAMS
 
-    suffixes = tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
+    plain = [suffix for kind in FORMATS.values() for suffix in kind.suffixes]
+    packed = [suffix for kind in STREAMS.values() for suffix in kind.suffixes]
+    suffixes = (*plain, *(one + other for one in plain for other in packed))
     try:
         names = sorted(
             entry.name

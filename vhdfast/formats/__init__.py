@@ -41,9 +41,10 @@ def detect(source: Source) -> type[ImageFormat] | type[Stream]:
     Raises AmbiguousFormatError, UnsupportedImageError (known, not read), UnknownFormatError.
     """
     glimpse = Glimpse(source)
+    kinds: dict[str, type[ImageFormat] | type[Stream]] = {**FORMATS, **STREAMS}
     matches = {
         name: evidence
-        for name, kind in (*FORMATS.items(), *STREAMS.items())
+        for name, kind in kinds.items()
         if (evidence := kind.probe(glimpse)) is not None
     }
     if len(matches) > 1:
@@ -54,8 +55,7 @@ def detect(source: Source) -> type[ImageFormat] | type[Stream]:
             hint="say which it is with --from, if you trust it",
         )
     if matches:
-        name = next(iter(matches))
-        return STREAMS[name] if name in STREAMS else FORMATS[name]
+        return kinds[next(iter(matches))]
 
     known = find_known(glimpse)
     if known is not None:
@@ -138,6 +138,7 @@ def _open_unpacked(
     inner = kind.inner_name(source.suffixed)
     spool = unpack(kind, source, inner, options.temporary, options.unpacking)
     try:
+        options.references.keep(spool)
         return open_format(spool, name, options)
     except BaseException:
         spool.discard()

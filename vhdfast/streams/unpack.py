@@ -1,8 +1,8 @@
 """From a stream to its spool, on threads.
 
-Where the stream shows parts, each worker decodes one and writes it to its place: known at once where
-the file states the sizes of the parts before it, else as soon as those are decoded. Otherwise one
-worker decodes at a time and the others write.
+Where the stream shows parts, each worker decodes one and writes it to its place: known at once
+where the file states the sizes of the parts before it, else as soon as those are decoded. Otherwise
+one worker decodes at a time and the others write.
 """
 
 from __future__ import annotations

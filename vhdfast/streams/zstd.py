@@ -141,7 +141,7 @@ class ZstdStream(Stream):
             self._skip(data, length)
         offset = data.offset
         if head[:4] != self.magic:
-            if self.magic.startswith(head) or _is_skippable(head.ljust(8)) and len(head) < 8:
+            if self.magic.startswith(head) or (_is_skippable(head.ljust(8)) and len(head) < 8):
                 raise self.cut_short(offset + len(head))
             raise self.garbage(offset)
         frame = _parse_header(head, offset)
