@@ -7,7 +7,7 @@ import pkgutil
 
 from .base import STREAMS, Stream
 from .spool import Spool, Unpacking
-from .unpack import unpack
+from .unpacking import unpack
 
 __all__ = ["STREAMS", "Spool", "Stream", "Unpacking", "unpack"]
 

@@ -22,6 +22,7 @@ __all__ = ["ZstdStream"]
 SKIPPABLE = 0x184D2A50  # and the 15 after it
 MAX_HEADER = 18
 MAX_BLOCK = 128 * KIB
+UNKNOWN_SIZE = (1 << 64) - 1  # what libzstd takes for a size that is not stated
 MAX_BLOCKS = 4096  # that are decoded in one go, however little they hold
 READ = MIB
 # Where no second frame begins within so much, there is but one worth mentioning.
@@ -141,7 +142,7 @@ class ZstdStream(Stream):
             self._skip(data, length)
         offset = data.offset
         if head[:4] != self.magic:
-            if self.magic.startswith(head) or (_is_skippable(head.ljust(8)) and len(head) < 8):
+            if self.magic.startswith(head) or _begins_skippable(head):
                 raise self.cut_short(offset + len(head))
             raise self.garbage(offset)
         frame = _parse_header(head, offset)
@@ -220,6 +221,11 @@ def _is_skippable(head: bytes) -> bool:
     return len(head) >= 8 and int.from_bytes(head[:4], "little") & ~0xF == SKIPPABLE
 
 
+def _begins_skippable(head: bytes) -> bool:
+    """Whether a file that ends with `head` was cut within the header of a skippable frame."""
+    return len(head) < 8 and head[0] & 0xF0 == 0x50 and b"\x2a\x4d\x18".startswith(head[1:4])
+
+
 def _parse_header(head: bytes, offset: int) -> _Frame | None:
     """The frame header at the start of `head`, None where that is too short for it."""
     if len(head) < 6:
@@ -237,6 +243,8 @@ def _parse_header(head: bytes, offset: int) -> _Frame | None:
     if size_length:
         content_size = int.from_bytes(head[at + id_length : length], "little")
         content_size += 256 * (size_length == 2)
+        if content_size == UNKNOWN_SIZE:
+            content_size = None
     if is_single:
         window = content_size or 0
     else:

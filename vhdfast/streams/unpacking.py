@@ -25,8 +25,9 @@ __all__ = ["unpack"]
 
 # Windows and dictionaries of all workers together.
 MEMORY = 128 * MIB
-# What a worker may hold of a part whose place is not known yet.
-HELD = 8 * MIB
+# What all workers may hold of parts whose places are not known yet, and one of them.
+HELD = 96 * MIB
+HELD_BY_ONE = 32 * MIB
 MAX_WORKERS = 8
 # What no byte of any of these streams can decode to: a stated size beyond it is a lie.
 MAX_RATIO = 1 << 16
@@ -115,6 +116,7 @@ class _Unpacker:
         wanted = min(self.how.jobs or os.cpu_count() or 1, MAX_WORKERS)
         workers = max(1, min(wanted, MEMORY // max(1, first.memory)))
         self._share = MEMORY // workers
+        self._may_hold = min(HELD // workers, HELD_BY_ONE)
         self._heavy = threading.Lock()
         self._places = _Places(self.stop)
         run(
@@ -157,7 +159,7 @@ class _Unpacker:
                 raise self._wrong_size(part)
             if place is None:
                 place = self._places.find(part.index)
-            if place is None and holding + len(piece) > HELD:
+            if place is None and holding + len(piece) > self._may_hold:
                 place = self._places.wait(part.index)
                 if place is None:
                     return None
