@@ -90,9 +90,9 @@ class ZstdStream(Stream):
         import zstandard
 
         data = _Bytes(Feed(self, offset, end))
+        library = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
         while (frame := self._next_frame(data)) is not None:
-            decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
-            run = b""
+            decoder = library.decompressobj()
             at = frame.offset
             for run in self._runs(data, frame):
                 try:

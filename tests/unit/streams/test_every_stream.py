@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import vhdfast
+from tests.conftest import ROOT
 from tests.support import MIB, pattern
 from tests.support.build_streams import PACKERS, SUFFIXES, run_tool
 from vhdfast.errors import (
@@ -216,3 +217,12 @@ def test_what_programs_write(kind: str, words: tuple[str, ...], tmp_path: Path) 
     with vhdfast.open_image(packed) as image:
         assert image.info().stream == kind
         assert image.pread(0, len(data) + 1) == data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_documented_and_has_tests_of_its_own(kind: str) -> None:
+    page = (ROOT / "docs" / "formats" / "streams.md").read_text()
+    assert f"| {kind} |" in page
+    for suffix in STREAMS[kind].suffixes:
+        assert f"`{suffix}`" in page
+    assert (Path(__file__).parent / f"test_{kind}.py").exists()
