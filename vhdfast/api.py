@@ -423,7 +423,7 @@ def _verify(
     """Both sides opened and mapped afresh; the target's bytes come from the disk."""
     how = dataclasses.replace(how, unpacking=dataclasses.replace(how.unpacking, before=None))
     with (
-        open_as(image.path, from_format, how) as fresh,
+        open_as(image.opened_as, from_format, how) as fresh,
         open_image(output.sealed_path, output.format_name) as written,
     ):
         fd = written.layer.source.fileno()

@@ -40,9 +40,11 @@ class Image(io.RawIOBase):
     `tell` share one position. Close it, or use it as a context manager.
     """
 
-    def __init__(self, layer: ImageFormat) -> None:
+    def __init__(self, layer: ImageFormat, opened_as: str | None = None) -> None:
         super().__init__()
         self.layer = layer
+        # What opens it again; `path` may name a disk inside that file.
+        self.opened_as = layer.source.path if opened_as is None else opened_as
         self._position = 0
         self._lock = threading.Lock()
         self._windows: OrderedDict[int, ExtentMap] = OrderedDict()
@@ -76,12 +78,14 @@ class Image(io.RawIOBase):
 
     def info(self) -> ImageInfo:
         """What the headers say."""
+        info = self.layer.info()
         below = tuple(layer.source.path for layer in self.layer.chain())[1:]
-        info, source = self.layer.info(), self.layer.source
+        source, container = self.layer.source, self.layer.options.container
         return dataclasses.replace(
             info,
             parent=below[0] if below else None,
             chain=below,
+            details=info.details if container is None else {**info.details, "container": container},
             notices=self.notices,
             stream=source.stream,
             file_size=source.packed.size if isinstance(source, Spool) else info.file_size,
@@ -302,4 +306,4 @@ def open_as(path: str | os.PathLike[str], format: str | None, how: OpenOptions) 
         source.close()
         how.references.close()
         raise
-    return Image(layer)
+    return Image(layer, os.fspath(path))

@@ -142,11 +142,13 @@ def _target_name(source: str, target: str | None, to: str) -> str:
 
 def _list_disks(directory: str, console: Console) -> int:
     """A directory as source: name the disks in it, copy nothing."""
+    from ..containers import CONTAINERS
     from ..formats import FORMATS
     from ..streams import STREAMS
 
     plain = [suffix for kind in FORMATS.values() for suffix in kind.suffixes]
-    packed = [suffix for kind in STREAMS.values() for suffix in kind.suffixes]
+    plain += [suffix for container in CONTAINERS.values() for suffix in container.suffixes]
+    packed = [suffix for stream in STREAMS.values() for suffix in stream.suffixes]
     suffixes = (*plain, *(one + other for one in plain for other in packed))
     try:
         names = sorted(

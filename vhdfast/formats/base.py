@@ -81,7 +81,13 @@ class OpenOptions:
     temporary: str | None = None
     references: References = field(default_factory=References)
     trail: tuple[tuple[object, ...], ...] = ()  # identities of the images above this one
+    container: str | None = None  # what the image lies in, for people
     unpacking: Unpacking = field(default_factory=Unpacking)
+
+    @property
+    def is_outermost(self) -> bool:
+        """Whether nothing lies around or above the image: the user named this very file."""
+        return self.container is None and not self.trail
 
     @classmethod
     def of(cls, options: ReadOptions) -> OpenOptions:
