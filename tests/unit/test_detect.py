@@ -27,7 +27,6 @@ def write(path: Path, size: int, *parts: tuple[int, bytes]) -> Path:
 
 
 FOREIGN = {
-    "vmdk": (0, b"KDMV\x01\x00\x00\x00"),
     "qed": (0, b"QED\x00"),
     "zip": (0, b"PK\x03\x04"),
     "7z": (0, b"7z\xbc\xaf\x27\x1c"),

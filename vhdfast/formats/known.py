@@ -14,10 +14,6 @@ _UNPACK = "unpack it first ({})"
 
 # (name, offset, signature, what to do). A negative offset counts from the end of the file.
 _SIGNATURES: tuple[tuple[str, int, bytes, str], ...] = (
-    ("vmdk", 0, b"KDMV", _QEMU_IMG),
-    ("vmdk", 0, b"COWD", _QEMU_IMG),
-    ("vmdk", 0, b"\xbe\xba\xfe\xca\x00\x00\x00\x00", _QEMU_IMG),
-    ("vmdk", 0, b"# Disk DescriptorFile", _QEMU_IMG),
     ("qed", 0, b"QED\x00", _QEMU_IMG),
     ("bochs", 0, b"Bochs Virtual HD Image", _QEMU_IMG),
     ("cloop", 0, b"#!/bin/sh\n#V2.0 Format", _QEMU_IMG),
