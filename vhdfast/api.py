@@ -5,6 +5,7 @@ Nothing here prints or exits; errors are those of vhdfast.errors.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
@@ -24,11 +25,13 @@ from .errors import (
     UsageError,
     VerifyError,
 )
-from .formats import Notice, ReadOptions
-from .image import Image, open_image
+from .files import Source
+from .formats import Notice, OpenOptions, ReadOptions
+from .image import Image, open_as, open_image
 from .monitor import Monitor
 from .outputs import OUTPUTS, FileOutput, TargetOptions
 from .plan import Segment, Survey, segments, survey
+from .streams import Spool, Unpacking
 from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ class ConvertPlan:
     space_free: int | None
     jobs: int
     notices: tuple[Notice, ...]
+    stream: str | None = None  # "xz" …, where the source is compressed and was unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +105,38 @@ def convert(
     4096-byte sectors. check_space: False starts even where the map says that the target may not
     fit. jobs: worker threads. rate: bytes a second at most. reading: ReadOptions for the source.
 
+    A compressed source is unpacked beside the target, or in reading's `temporary`; where it holds a
+    raw disk or a fixed VHD, what was unpacked beside the target becomes it without a further copy.
+
     Raises UsageError, ImageError, CopyError, TargetError; then the target is as it was before.
     """
     started = time.monotonic()
-    with open_image(source, from_format, **reading) as image:
-        output, plan, found = _prepare(
-            image, target, to, align, size, TargetOptions(
-                force, allocate, _checked_uuid(unique_id), _source_date_epoch()
-            ), allow_4kn, jobs,
-        )  # fmt: skip
+    path = os.fspath(target)
+    options = TargetOptions(force, allocate, _checked_uuid(unique_id), _source_date_epoch())
+    how = dataclasses.replace(
+        OpenOptions.of(reading),
+        unpacking=Unpacking(
+            monitor, jobs, rate, path,
+            before=lambda packed: _check_before_unpacking(packed, path, to, align, options, jobs),
+        ),
+    )  # fmt: skip
+    with open_as(source, from_format, how) as image:
+        output, plan, found = _prepare(image, path, to, align, size, options, allow_4kn, jobs)
         if check_space:
             _check_space(plan)
         try:
-            output.create()
-            counts = _copy(image, output, found, jobs, rate, monitor)
+            spool = _spool_to_adopt(image)
+            if spool is not None and output.adopt(spool, image.virtual_size):
+                counts = (found.data, found.data, 0)
+            else:
+                output.create()
+                counts = _copy(image, output, found, jobs, rate, monitor)
             image.check_unchanged()
             output.seal()
             verified = None
             if verify_copy:
-                verified = _verify(source, output, from_format, reading, jobs, monitor)
+                fresh = dataclasses.replace(OpenOptions.of(reading), unpacking=how.unpacking)
+                verified = _verify(source, output, from_format, fresh, jobs, monitor)
             image.check_unchanged()
             output.publish()
         except BaseException:
@@ -142,12 +159,18 @@ def plan_conversion(
     allocate: bool = False,
     allow_4kn: bool = False,
     jobs: int | None = None,
+    monitor: Monitor | None = None,
     **reading: Unpack[ReadOptions],
 ) -> ConvertPlan:
-    """What `convert` would do with the same arguments. Writes nothing; raises what it would."""
-    with open_image(source, from_format, **reading) as image:
+    """What `convert` would do with the same arguments; raises what it would.
+
+    Writes no target; a compressed source is unpacked to a temporary file, of which `monitor` is
+    told.
+    """
+    with open_image(source, from_format, monitor=monitor, **reading) as image:
         options = TargetOptions(force, allocate)
-        output, plan, _ = _prepare(image, target, to, align, size, options, allow_4kn, jobs)
+        path = os.fspath(target)
+        output, plan, _ = _prepare(image, path, to, align, size, options, allow_4kn, jobs)
         output.check_target()
         return plan
 
@@ -168,9 +191,10 @@ def compare(
     Sizes may differ where the longer tail is zero, unless strict. reading: ReadOptions for
     both. Raises what opening and reading raise.
     """
+    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor, jobs))
     with (
-        open_image(left, left_format, **reading) as one,
-        open_image(right, right_format, **reading) as other,
+        open_as(left, left_format, how) as one,
+        open_as(right, right_format, how) as other,
     ):
         answer = compare_images(one, other, strict=strict, jobs=jobs, monitor=monitor)
         one.check_unchanged()
@@ -183,7 +207,7 @@ def compare(
 
 def _prepare(
     image: Image,
-    target: Path,
+    path: str,
     to: str,
     align: int | None,
     size: int | None,
@@ -192,16 +216,10 @@ def _prepare(
     jobs: int | None,
 ) -> tuple[FileOutput, ConvertPlan, Survey]:
     """Everything that can be refused before a byte is written."""
-    kind = OUTPUTS.get(to)
-    if kind is None or not issubclass(kind, FileOutput):
-        raise UsageError(f"unknown output {to!r}", hint=f"one of: {', '.join(sorted(OUTPUTS))}")
-    path = os.fspath(target)
+    kind = _output_kind(to)
     if image.is_same_file(path):
-        raise TargetError(
-            "source and target are the same file", path=path, hint="choose another target"
-        )
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"{jobs} workers cannot work", hint="give --jobs at least 1")
+        raise _same_file(path)
+    _check_jobs(jobs)
     _check_sector_size(image, allow_4kn)
     limits = kind.constraints
     target_size = _target_size(image, limits.alignment if align is None else align, size)
@@ -216,6 +234,11 @@ def _prepare(
     output.check_target()
     found = survey(image)
     info = image.info()
+    spool = _spool_to_adopt(image)
+    free = _free_space(output.directory)
+    if free is not None and spool is not None:
+        # What it takes there becomes the target's.
+        free += spool.allocated
     plan = ConvertPlan(
         source=image.path,
         source_format=info.format,
@@ -229,11 +252,57 @@ def _prepare(
         data=found.data,
         zero=found.zero,
         space_needed=output.file_size if options.allocate else found.data + limits.overhead,
-        space_free=_free_space(output.directory),
+        space_free=free,
         jobs=jobs or 0,
         notices=image.notices,
+        stream=info.stream,
     )
     return output, plan, found
+
+
+def _output_kind(to: str) -> type[FileOutput]:
+    kind = OUTPUTS.get(to)
+    if kind is None or not issubclass(kind, FileOutput):
+        raise UsageError(f"unknown output {to!r}", hint=f"one of: {', '.join(sorted(OUTPUTS))}")
+    return kind
+
+
+def _same_file(path: str) -> TargetError:
+    return TargetError(
+        "source and target are the same file", path=path, hint="choose another target"
+    )
+
+
+def _check_jobs(jobs: int | None) -> None:
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"{jobs} workers cannot work", hint="give --jobs at least 1")
+
+
+def _check_align(align: int) -> None:
+    if align < SECTOR or align % SECTOR:
+        raise UsageError(
+            f"an alignment of {align} bytes", hint=f"give a multiple of {SECTOR}, such as 1M"
+        )
+
+
+def _check_before_unpacking(
+    packed: Source, path: str, to: str, align: int | None, options: TargetOptions, jobs: int | None
+) -> None:
+    """What can be refused before minutes go into unpacking; `_prepare` asks all of it again."""
+    if packed.is_same_file(path):
+        raise _same_file(path)
+    _check_jobs(jobs)
+    kind = _output_kind(to)
+    _check_align(kind.constraints.alignment if align is None else align)
+    kind(path, 0, options).check_target()
+
+
+def _spool_to_adopt(image: Image) -> Spool | None:
+    """The unpacked stream where it can become the target itself."""
+    source = image.layer.source
+    if isinstance(source, Spool) and source.may_be_kept and image.layer.is_flat:
+        return source
+    return None
 
 
 def _check_sector_size(image: Image, allow_4kn: bool) -> None:
@@ -252,10 +321,7 @@ def _check_sector_size(image: Image, allow_4kn: bool) -> None:
 
 def _target_size(image: Image, align: int, size: int | None) -> int:
     """The virtual size that the target gets, bytes."""
-    if align < SECTOR or align % SECTOR:
-        raise UsageError(
-            f"an alignment of {align} bytes", hint=f"give a multiple of {SECTOR}, such as 1M"
-        )
+    _check_align(align)
     if size is not None and size < image.virtual_size:
         raise UsageError(
             f"--size {size} is smaller than the disk of {format_bytes(image.virtual_size)}",
@@ -355,13 +421,14 @@ def _verify(
     source: Path,
     output: FileOutput,
     from_format: str | None,
-    reading: ReadOptions,
+    how: OpenOptions,
     jobs: int | None,
     monitor: Monitor | None,
 ) -> int:
     """Both sides opened and mapped afresh; the target's bytes come from the disk."""
+    how = dataclasses.replace(how, unpacking=dataclasses.replace(how.unpacking, before=None))
     with (
-        open_image(source, from_format, **reading) as fresh,
+        open_as(source, from_format, how) as fresh,
         open_image(output.sealed_path, output.format_name) as written,
     ):
         fd = written.layer.source.fileno()

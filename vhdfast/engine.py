@@ -71,6 +71,7 @@ def run(
     cost: Callable[[Work], int] = lambda _: 0,
     monitor: Monitor | None = None,
     scratch_bytes: int = SCRATCH_BYTES,
+    stop: threading.Event | None = None,
 ) -> None:
     """Call do(item, scratch) for each item of `work` on `jobs` threads.
 
@@ -78,12 +79,13 @@ def run(
         page-aligned buffer.
     total, what: for the monitor, which is told of all of it once nothing is left to do.
     rate: bytes a second at most, cost(item) of them each.
+    stop: set when the workers are to end, for a `do` that waits or takes long.
 
     The first exception stops all workers at their next item and is raised here once they have
     ended; so is an interruption (KeyboardInterrupt or whatever a signal handler raises).
     """
     monitor = monitor or Monitor()
-    stop = threading.Event()
+    stop = stop or threading.Event()
     limit = _RateLimit(rate, stop)
     lock = threading.Lock()  # guards `work`, `done` and `failures`
     done = 0

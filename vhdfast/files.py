@@ -87,10 +87,11 @@ class Source:
     is_device: bool = False
     knows_holes: bool = False  # whether the file system may be asked for holes
     knows_zeros: bool = False  # whether `find_zeros` may be asked
+    stream: str | None = None  # the compressed stream that the bytes were unpacked from
 
     @property
     def name(self) -> str:
-        """What the source is called, without where it lies."""
+        """What it is called, without where it lies: its suffix may speak for the content."""
         return os.path.basename(self.path)
 
     def fileno(self) -> int | None:
@@ -211,6 +212,7 @@ class FileSlice(Source):
         self.path = path
         self.knows_holes = whole.knows_holes
         self.knows_zeros = whole.knows_zeros
+        self.stream = whole.stream
         self._offset = offset
 
     def fileno(self) -> int | None:

@@ -19,13 +19,15 @@ from .errors import CorruptImageError, UsageError, printable
 from .extents import MAX_ROWS, ExtentMap, Kind, Rows, clip
 from .files import MemorySource, open_source
 from .formats import ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions, open_format
+from .monitor import Monitor
 from .ranges import join_ranges
+from .streams import Spool, Unpacking
 from .units import KIB, MIB
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Image", "open_image"]
+__all__ = ["Image", "open_as", "open_image"]
 
 # Maps that pread keeps: so many windows of at most so many rows.
 CACHED_WINDOWS = 16
@@ -84,13 +86,15 @@ class Image(io.RawIOBase):
         """What the headers say."""
         info = self.layer.info()
         below = tuple(layer.source.path for layer in self.layer.chain())[1:]
-        container = self.layer.options.container
+        source, container = self.layer.source, self.layer.options.container
         return dataclasses.replace(
             info,
             parent=below[0] if below else None,
             chain=below,
             details=info.details if container is None else {**info.details, "container": container},
             notices=self.notices,
+            stream=source.stream,
+            file_size=source.packed.size if isinstance(source, Spool) else info.file_size,
         )
 
     def extents(
@@ -331,17 +335,27 @@ def _decoder_for(rows: Rows) -> _native.Decoder | None:
 
 
 def open_image(
-    path: str | os.PathLike[str], format: str | None = None, **options: Unpack[ReadOptions]
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    monitor: Monitor | None = None,
+    **options: Unpack[ReadOptions],
 ) -> Image:
     """Open a disk image for reading.
 
     path: a file, a block device or a URL (docs/formats/sources.md).
     format: "raw", "vhd", "qcow2" …; detected where it is None. options: ReadOptions.
+    monitor: told of unpacking, where the file is compressed.
 
     Raises ImageError (missing, unknown, ambiguous, unsupported, corrupt, unsafe or missing
-    reference …), ReadError, UsageError.
+    reference …), ReadError, UsageError; for a compressed file NoSpaceError and WriteError too.
     """
-    how = OpenOptions.of(options)
+    how = dataclasses.replace(OpenOptions.of(options), unpacking=Unpacking(monitor))
+    return open_as(path, format, how)
+
+
+def open_as(path: str | os.PathLike[str], format: str | None, how: OpenOptions) -> Image:
+    """`open_image` for callers within the library."""
     source = open_source(path)
     try:
         layer = open_format(source, format, how)

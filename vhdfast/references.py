@@ -26,12 +26,12 @@ from .files import FileSlice, Source, SourceFile, open_source
 
 __all__ = ["MAX_DEPTH", "MAX_FILES", "References"]
 
+AnySource = TypeVar("AnySource", bound=Source)
+
 MAX_DEPTH = 128  # images on top of each other
 MAX_FILES = 4096  # files of one image, with those of its parents
 MAX_NAME = 4096  # bytes
 SHOWN_NAME = 256  # characters of a name where a message lists several
-
-AnySource = TypeVar("AnySource", bound=Source)
 
 # Two letters at least: a drive letter of Windows begins no URL.
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")

@@ -28,8 +28,8 @@ def write(path: Path, size: int, *parts: tuple[int, bytes]) -> Path:
 
 FOREIGN = {
     "qed": (0, b"QED\x00"),
-    "gzip": (0, b"\x1f\x8b\x08\x00"),
-    "xz": (0, b"\xfd7zXZ\x00"),
+    "zip": (0, b"PK\x03\x04"),
+    "7z": (0, b"7z\xbc\xaf\x27\x1c"),
     "dmg": (MIB - 512, b"koly"),
 }
 

@@ -142,7 +142,8 @@ def add_reference_options(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--temporary", metavar="DIR",
-        help="where packed images of some kinds are unpacked to (default: TMPDIR, else /var/tmp)",
+        help="where compressed images are unpacked to (default: beside the target for convert, "
+        "else TMPDIR or /var/tmp)",
     )  # fmt: skip
 
 
@@ -181,6 +182,11 @@ def add_work_options(parser: Parser) -> None:
     parser.add_argument(
         "--jobs", type=count, metavar="N", help="worker threads (default: 4 to 8)"
     )
+    add_progress_option(parser)
+
+
+def add_progress_option(parser: Parser) -> None:
+    """How progress is shown: `make_monitor` takes the answer."""
     parser.add_argument(
         "--progress", choices=("auto", "plain", "json", "none"), default="auto",
         help="how progress is shown on stderr: a bar on a terminal, a line every 30 s elsewhere "

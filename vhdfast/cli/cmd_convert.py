@@ -85,7 +85,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     to = _output_name(args)
     if not is_url(args.source) and os.path.isdir(args.source):
         return _list_disks(args.source, console)
-    target = _target_name(args.source, args.target, to)
+    target = _target_name(args.source, args.target, to, args.disk)
     if target != args.target:
         console.text(f"target: {target}")
     if args.rate == 0:
@@ -102,7 +102,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         **read_options(args),
     }
     if args.dry_run:
-        plan = api.plan_conversion(args.source, target, **shared)
+        monitor = make_monitor(args.progress, args.quiet)
+        plan = api.plan_conversion(args.source, target, monitor=monitor, **shared)
         _print_plan(plan, console)
         return 0
     result = api.convert(
@@ -125,15 +126,22 @@ def _output_name(args: argparse.Namespace) -> str:
     return args.to or "fixed-vhd"
 
 
-def _target_name(source: str, target: str | None, to: str) -> str:
+def _target_name(source: str, target: str | None, to: str, disk: str | None) -> str:
     """Where the target goes: DST, a name in the directory DST, or a name in this directory."""
     from ..files import is_url, url_name
     from ..outputs import OUTPUTS
+    from ..streams import STREAMS
 
     if target is not None and not os.path.isdir(target):
         return target
     name = url_name(source) if is_url(source) else os.path.basename(os.path.abspath(source))
+    for kind in STREAMS.values():
+        if kind.inner_name(name) != name:
+            name = kind.inner_name(name)
+            break
     stem = os.path.splitext(name)[0]
+    if disk is not None:  # the next disk of the container gets another name
+        stem += f"-{os.path.splitext(os.path.basename(disk))[0]}"
     return os.path.join(target or ".", stem + OUTPUTS[to].suffix)
 
 
@@ -141,11 +149,12 @@ def _list_disks(directory: str, console: Console) -> int:
     """A directory as source: name the disks in it, copy nothing."""
     from ..containers import CONTAINERS
     from ..formats import FORMATS
+    from ..streams import STREAMS
 
-    suffixes = (
-        *(suffix for kind in FORMATS.values() for suffix in kind.suffixes),
-        *(suffix for kind in CONTAINERS.values() for suffix in kind.suffixes),
-    )
+    plain = [suffix for kind in FORMATS.values() for suffix in kind.suffixes]
+    plain += [suffix for container in CONTAINERS.values() for suffix in container.suffixes]
+    packed = [suffix for stream in STREAMS.values() for suffix in stream.suffixes]
+    suffixes = (*plain, *(one + other for one in plain for other in packed))
     try:
         names = sorted(
             entry.name
@@ -169,10 +178,11 @@ def _print_plan(plan: ConvertPlan, console: Console) -> None:
     if plan.space_free is not None and plan.space_needed > plan.space_free:
         console.warn("the target may not fit: convert would refuse, but for --no-space-check")
     console.json("convert-plan", {"plan": plan})
+    packed = "" if plan.stream is None else f", unpacked from a {plan.stream} stream to look"
     free = "unknown" if plan.space_free is None else format_size(plan.space_free)
     lines = columns(
         [
-            ("source", f"{plan.source} ({plan.source_format}, {plan.source_subformat})"),
+            ("source", f"{plan.source} ({plan.source_format}, {plan.source_subformat}{packed})"),
             ("reads", ", ".join(map(printable, plan.files)) if len(plan.files) > 1 else ""),
             ("target", f"{plan.target} ({plan.target_format})"),
             ("virtual size", _sizes(plan)),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import printable
 from ..units import MIB, format_bytes, round_up
-from ._options import Parser, add_source_options, read_options
-from ._output import Console, columns
+from ._options import Parser, add_progress_option, add_source_options, read_options
+from ._output import Console, columns, make_monitor
 
 if TYPE_CHECKING:
     from ..formats import ImageInfo
@@ -23,6 +23,7 @@ def add_arguments(parser: Parser) -> None:
         "images", metavar="IMAGE", nargs="+", help="image file, block device or URL"
     )
     add_source_options(parser)
+    add_progress_option(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -31,7 +32,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     found: list[dict[str, Any]] = []
     for path in args.images:
-        with open_image(path, args.from_format, **read_options(args)) as image:
+        monitor = make_monitor(args.progress, args.quiet)
+        with open_image(
+            path, args.from_format, monitor=monitor, **read_options(args)
+        ) as image:
             info = image.info()
             holds = contents.describe(image.pread)
         document = dataclasses.asdict(info)
@@ -63,6 +67,7 @@ def _lines(info: ImageInfo, holds: str | None) -> list[str]:
     return columns(
         [
             ("format", f"{info.format}, {info.subformat}"),
+            ("unpacked from", "" if info.stream is None else f"a {info.stream} stream"),
             ("virtual size", format_bytes(info.virtual_size)),
             ("file size", format_bytes(info.file_size)),
             ("alignment", aligned),
@@ -73,6 +78,15 @@ def _lines(info: ImageInfo, holds: str | None) -> list[str]:
             *info.identifiers.items(),
             ("parents", " -> ".join(printable(path) for path in info.chain)),
             ("holds", holds or "nothing that is known"),
-            *((name, str(value)) for name, value in info.details.items()),
+            *((name, _plain(value)) for name, value in info.details.items()),
         ]
     )
+
+
+def _plain(value: object) -> str:
+    """A detail of a format as a person reads it: lists and objects without their brackets."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_plain, value))
+    return str(value)

@@ -8,8 +8,8 @@ import json
 from typing import TYPE_CHECKING
 
 from ..units import format_size
-from ._options import Parser, add_source_options, read_options, size
-from ._output import Console
+from ._options import Parser, add_progress_option, add_source_options, read_options, size
+from ._output import Console, make_monitor
 
 if TYPE_CHECKING:
     from ..extents import Extent
@@ -27,6 +27,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--offset", type=size, default=0, metavar="SIZE", help="begin here")
     parser.add_argument("--length", type=size, metavar="SIZE", help="end so far behind it")
     add_source_options(parser)
+    add_progress_option(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -35,7 +36,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ..image import open_image
 
     totals = dict.fromkeys(Kind, 0)
-    with open_image(args.image, args.from_format, **read_options(args)) as image:
+    monitor = make_monitor(args.progress, args.quiet)
+    with open_image(
+        args.image, args.from_format, monitor=monitor, **read_options(args)
+    ) as image:
         left = image.virtual_size - args.offset
         length = left if args.length is None else min(args.length, left)
         if length <= 0:

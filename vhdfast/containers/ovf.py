@@ -23,7 +23,7 @@ class OvfContainer(Container):
     @classmethod
     def probe(cls, glimpse: Glimpse) -> str | None:
         """By the name too: what a guest writes must not make a descriptor of its raw disk."""
-        if not cls.is_named(glimpse.path) or b"<" not in glimpse.at(0, 512):
+        if not cls.is_named(glimpse.name) or b"<" not in glimpse.at(0, 512):
             return None
         return "XML under a name that ends in .ovf"
 

@@ -42,7 +42,7 @@ class VmxContainer(Container):
     def probe(cls, glimpse: Glimpse) -> str | None:
         """By the name too: what a guest writes must not make a machine of its raw disk."""
         head = glimpse.at(0, 512)
-        if not cls.is_named(glimpse.path) or b"=" not in head or b"\0" in head:
+        if not cls.is_named(glimpse.name) or b"=" not in head or b"\0" in head:
             return None
         return "settings under a name that ends in .vmx"
 

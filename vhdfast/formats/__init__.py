@@ -18,6 +18,7 @@ from ..errors import (
     printable,
 )
 from ..files import FileSlice, Source
+from ..streams import STREAMS, Stream, unpack
 from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions
 from .known import find_known
 from .raw import RawImage
@@ -41,8 +42,8 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def detect(source: Source) -> type[ImageFormat] | type[Container]:
-    """The format that a file is of, or the container.
+def detect(source: Source) -> type[ImageFormat] | type[Container] | type[Stream]:
+    """The format that a file is of, or the container, or the compressed stream.
 
     All of them probe. Raw is taken only where none matches, nothing shows a damaged image of a
     known format, and something speaks for a disk: a partition table, a file system, a block
@@ -53,7 +54,9 @@ def detect(source: Source) -> type[ImageFormat] | type[Container]:
     from ..containers import CONTAINERS
 
     glimpse = Glimpse(source)
-    kinds: dict[str, type[ImageFormat] | type[Container]] = {**FORMATS, **CONTAINERS}
+    kinds: dict[str, type[ImageFormat] | type[Container] | type[Stream]] = {
+        **FORMATS, **CONTAINERS, **STREAMS
+    }  # fmt: skip
     matches = {
         name: evidence
         for name, kind in kinds.items()
@@ -78,7 +81,7 @@ def detect(source: Source) -> type[ImageFormat] | type[Container]:
             hint=f"{advice}; a raw disk that only begins like one is read with --from raw",
         )
     for name, kind in sorted(kinds.items()):
-        residue = kind.residue(glimpse)
+        residue = None if issubclass(kind, Stream) else kind.residue(glimpse)
         if residue is not None:
             retry = f"--from {name} tries to read it, " if name in FORMATS else ""
             raise UnknownFormatError(
@@ -113,6 +116,8 @@ def open_format(
             f"unknown format {name!r}", hint=f"one of: {', '.join(sorted(FORMATS))}"
         )
     kind = detect(source) if name is None else _named(source, name, options)
+    if issubclass(kind, Stream):
+        return _open_unpacked(kind, source, name, options)
     if not issubclass(kind, ImageFormat):
         return _open_disk(kind, source, name, options)
     if options.snapshot is not None and not kind.has_snapshots:
@@ -132,14 +137,17 @@ def open_format(
 
 def _named(
     source: Source, name: str, options: OpenOptions
-) -> type[ImageFormat] | type[Container]:
-    """The format of that name, or the container that holds a disk of it."""
+) -> type[ImageFormat] | type[Container] | type[Stream]:
+    """The format of that name, or the container or stream that holds a disk of it."""
     from ..containers import CONTAINERS
 
+    stream = _stream_around(source, FORMATS[name])
+    if stream is not None:
+        return stream
     if options.is_outermost:
         glimpse = Glimpse(source)
         for container in CONTAINERS.values():
-            if container.is_named(source.path) and container.probe(glimpse) is not None:
+            if container.is_named(source.name) and container.probe(glimpse) is not None:
                 return container
     return FORMATS[name]
 
@@ -165,3 +173,38 @@ def _open_disk(
     if not isinstance(inner, FileSlice):
         image.sources.append(source)  # to be closed, and to stay as it is, like the others
     return image
+
+
+def _stream_around(source: Source, kind: type[ImageFormat]) -> type[Stream] | None:
+    """The stream that an image of the named format lies in, or None.
+
+    A raw disk may begin like a stream: there the file's name must say so too.
+    """
+    glimpse = Glimpse(source)
+    if kind.probe(glimpse) is not None:
+        return None
+    for stream in STREAMS.values():
+        if stream.probe(glimpse) is not None:
+            named = glimpse.name.lower().endswith(stream.suffixes)
+            return stream if named or kind is not RawImage else None
+    return None
+
+
+def _open_unpacked(
+    kind: type[Stream], source: Source, name: str | None, options: OpenOptions
+) -> ImageFormat:
+    """The image within a stream. On an error what was unpacked is gone, and `source` stays open."""
+    if source.stream is not None:
+        raise UnsupportedImageError(
+            f"a {kind.name} stream within a {source.stream} stream",
+            path=source.path,
+            hint="unpack it once first",
+        )
+    inner = kind.inner_name(source.name)
+    spool = unpack(kind, source, inner, options.temporary, options.unpacking)
+    try:
+        options.references.keep(spool)
+        return open_format(spool, name, options)
+    except BaseException:
+        spool.discard()
+        raise

@@ -20,6 +20,7 @@ from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, merge, overlay
 from ..files import Source
 from ..ranges import split_zeros
 from ..references import MAX_DEPTH, References
+from ..streams import Unpacking
 
 __all__ = [
     "FORMATS",
@@ -82,6 +83,7 @@ class OpenOptions:
     references: References = field(default_factory=References)
     trail: tuple[tuple[object, ...], ...] = ()  # identities of the images above this one
     container: str | None = None  # what the image lies in, for people
+    unpacking: Unpacking = field(default_factory=Unpacking)
 
     @property
     def is_outermost(self) -> bool:
@@ -114,7 +116,7 @@ class ImageInfo:
     subformat: str
     path: str
     virtual_size: int
-    file_size: int
+    file_size: int  # of the compressed file, where it is one
     sector_size: int = 512
     block_size: int | None = None
     creator: str | None = None
@@ -124,6 +126,7 @@ class ImageInfo:
     chain: tuple[str, ...] = ()  # all images below this one, the nearest first
     details: Mapping[str, Any] = field(default_factory=dict)  # in the format's own words
     notices: tuple[Notice, ...] = ()
+    stream: str | None = None  # "xz" …, where the file is compressed
 
 
 class Glimpse:
@@ -160,6 +163,7 @@ class ImageFormat(ABC):
 
     virtual_size: int  # bytes
     sector_size: int = 512  # logical, bytes
+    is_flat: bool = False  # whether a byte of the disk has the same offset in the first source
     unit_size: int = 0  # bytes of a compressed unit: work is not cut inside multiples of it
     sources: list[Source]  # rows name them by index; complete once the image is opened
     parent: ImageFormat | None = None  # what UNALLOCATED rows are looked up in

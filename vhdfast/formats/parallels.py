@@ -54,7 +54,7 @@ class ParallelsImage(ImageFormat):
 
     @classmethod
     def residue(cls, glimpse: Glimpse) -> str | None:
-        named = glimpse.path.lower().endswith(cls.suffixes)
+        named = glimpse.name.lower().endswith(cls.suffixes)
         if named and glimpse.at(16, 4) == VERSION.to_bytes(4, "little"):
             return "version 2 at offset 0x10 and a name like one's, but no signature at its start"
         return None

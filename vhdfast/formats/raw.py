@@ -20,6 +20,7 @@ class RawImage(ImageFormat):
 
     name = "raw"
     title = "raw disk (file or block device)"
+    is_flat = True
     suffixes = (".raw", ".img", ".dd", ".bin", ".iso", ".hdd", ".disk")
 
     @classmethod

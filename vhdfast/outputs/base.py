@@ -25,6 +25,7 @@ from ..errors import (
     TargetTooLargeError,
     WriteError,
 )
+from ..streams import Spool
 from ..units import SECTOR, format_bytes
 
 __all__ = ["OUTPUTS", "Constraints", "FileOutput", "Output", "TargetOptions"]
@@ -172,13 +173,37 @@ class FileOutput(Output):
             raise self._not_writable(error.strerror or "unknown error") from error
         self._created = True
         try:
-            os.ftruncate(self._fd, self.file_size)
-            if self.options.allocate:
-                os.posix_fallocate(self._fd, 0, self.file_size)
+            self._set_size()
         except (OSError, OverflowError) as error:
             raise self._cannot_hold(error) from error
         with contextlib.suppress(OSError, AttributeError):
             self._direct_fd = os.open(self._temporary, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
+
+    def adopt(self, spool: Spool, disk_size: int) -> bool:
+        """Take an unpacked stream as the target: its first disk_size bytes are the disk.
+
+        The same as `create` and a copy of all of them; what lies behind the disk is cut off. False
+        where the system cannot give the file a name: then nothing has changed.
+        """
+        self.check_target()
+        self._created = True  # before the name exists: a signal may come between
+        fd = spool.keep_as(self._temporary)
+        if fd is None:
+            self._created = False
+            return False
+        self._fd = fd
+        try:
+            # Bytes behind the disk must read as zeros afterwards, so they go before it grows.
+            os.ftruncate(self._fd, disk_size)
+            self._set_size()
+        except (OSError, OverflowError) as error:
+            raise self._cannot_hold(error) from error
+        return True
+
+    def _set_size(self) -> None:
+        os.ftruncate(self._fd, self.file_size)
+        if self.options.allocate:
+            os.posix_fallocate(self._fd, 0, self.file_size)
 
     def _cannot_hold(self, error: OSError | OverflowError) -> Exception:
         number = error.errno if isinstance(error, OSError) else errno.EFBIG

@@ -219,6 +219,7 @@ class VhdImage(ImageFormat):
                 path=self.source.path,
                 offset=0,
             )
+        self.is_flat = True
         self.virtual_size = min(wanted, self.limit)
         if wanted > self.limit:
             self.notice(
