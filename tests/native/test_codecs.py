@@ -41,8 +41,9 @@ class Decoders:
     def both(self, codec, packed, length):
         quick = self.one("vfc_decode", codec, packed, length)
         plain = self.one("vfc_decode_plain", codec, packed, length)
-        assert quick == plain, "the two decoders disagree"
-        return quick
+        # libdeflate takes some streams that RFC 1951 forbids (length codes 286 and 287).
+        assert quick == plain or (plain is None and codec in (DEFLATE, ZLIB))
+        return plain
 
 
 @pytest.fixture
