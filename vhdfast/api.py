@@ -46,6 +46,7 @@ class ConvertPlan:
     source: str
     source_format: str
     source_subformat: str
+    files: tuple[str, ...]  # that are read: the image, its extents, its parents
     target: str
     target_format: str
     source_size: int  # virtual size before rounding
@@ -219,6 +220,7 @@ def _prepare(
         source=image.path,
         source_format=info.format,
         source_subformat=info.subformat,
+        files=tuple(dict.fromkeys(source.path for source in image.layer.sources)),
         target=path,
         target_format=to,
         source_size=image.virtual_size,
@@ -359,7 +361,7 @@ def _verify(
 ) -> int:
     """Both sides opened and mapped afresh; the target's bytes come from the disk."""
     with (
-        open_image(image.path, from_format, **reading) as fresh,
+        open_image(image.opened_as, from_format, **reading) as fresh,
         open_image(output.sealed_path, output.format_name) as written,
     ):
         fd = written.layer.source.fileno()

@@ -60,13 +60,20 @@ class Codec(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """One row as Python sees it; `file_offset` and `file` are None where nothing is stored."""
+    """One row as Python sees it; `file_offset` and `file` are None where nothing is stored.
+
+    stored_length, skip, codec: of a COMPRESSED row alone. Its bytes are [skip, skip + length) of
+    what `stored_length` bytes at `file_offset` decode to.
+    """
 
     offset: int
     length: int
     kind: Kind
     file: int | None = None
     file_offset: int | None = None
+    stored_length: int | None = None
+    skip: int | None = None
+    codec: Codec | None = None
 
     @property
     def end(self) -> int:
@@ -293,13 +300,16 @@ class ExtentMap:
         """Rows as Extent values, for people and tests; bulk work uses `rows`."""
         for row in self.rows:
             kind = Kind(int(row["kind"]))
-            stored = kind >= Kind.DATA
+            stored, packed = kind >= Kind.DATA, kind == Kind.COMPRESSED
             yield Extent(
                 int(row["offset"]),
                 int(row["length"]),
                 kind,
                 int(row["file"]) if stored else None,
                 int(row["file_offset"]) if stored else None,
+                int(row["stored_length"]) if packed else None,
+                int(row["skip"]) if packed else None,
+                Codec(int(row["codec"])) if packed else None,
             )
 
     def bytes_of(self, *kinds: Kind) -> int:

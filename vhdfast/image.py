@@ -39,9 +39,11 @@ class Image(io.RawIOBase):
     `tell` share one position. Close it, or use it as a context manager.
     """
 
-    def __init__(self, layer: ImageFormat) -> None:
+    def __init__(self, layer: ImageFormat, opened_as: str | None = None) -> None:
         super().__init__()
         self.layer = layer
+        # What opens it again; `path` may name a disk inside that file.
+        self.opened_as = layer.source.path if opened_as is None else opened_as
         self._position = 0
         self._lock = threading.Lock()
         self._windows: OrderedDict[int, ExtentMap] = OrderedDict()
@@ -75,7 +77,16 @@ class Image(io.RawIOBase):
 
     def info(self) -> ImageInfo:
         """What the headers say."""
-        return dataclasses.replace(self.layer.info(), notices=self.notices)
+        info = self.layer.info()
+        below = tuple(layer.source.path for layer in self.layer.chain())[1:]
+        container = self.layer.options.container
+        return dataclasses.replace(
+            info,
+            parent=below[0] if below else None,
+            chain=below,
+            details=info.details if container is None else {**info.details, "container": container},
+            notices=self.notices,
+        )
 
     def extents(
         self, offset: int = 0, length: int | None = None, max_rows: int = MAX_ROWS
@@ -278,8 +289,14 @@ def open_image(
     source = SourceFile(path)
     try:
         layer = open_format(source, format, how)
+        parents = sum(1 for _ in layer.chain()) - 1
+        if len(how.parents) > parents:
+            raise UsageError(
+                f"{len(how.parents)} parents were named, the image has {parents}",
+                hint="leave out what does not belong to it",
+            )
     except BaseException:
         source.close()
         how.references.close()
         raise
-    return Image(layer)
+    return Image(layer, os.fspath(path))

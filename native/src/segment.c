@@ -33,18 +33,35 @@ static size_t round_up(size_t length)
 }
 
 /* ext4 and XFS let direct writers of one file work side by side only where its blocks exist, and
- * make them in longer pieces when they are asked for in longer pieces. Rows that turn out to hold
- * zeros give their blocks back in flush. */
-static void allocate(struct copy *copy, const struct vf_extent *row)
+ * make them in longer pieces when they are asked for in longer pieces: rows that follow each other
+ * in the target are one request. What turns out to hold zeros is given back in flush. */
+static void allocate(struct copy *copy, uint64_t start, uint64_t end)
 {
     const struct vf_sink *sink = copy->sink;
     const uint64_t mask = VF_GRANULE - 1;
-    const uint64_t start = (row->offset + mask) & ~mask, end = (row->offset + row->length) & ~mask;
-    if (!sink->allocate_ahead || sink->direct_fd < 0 || start >= end
-        || end - start < sink->direct_minimum)
+    start = (start + mask) & ~mask;
+    end &= ~mask;
+    if (start >= end || end - start < sink->direct_minimum)
         return;
     vf_sink_allocate(sink, start, end - start);
     copy->allocated_end = end;
+}
+
+static void allocate_rows(struct copy *copy, const struct vf_extent *rows, size_t row_count)
+{
+    uint64_t start = 0, end = 0;
+    if (!copy->sink->allocate_ahead || copy->sink->direct_fd < 0)
+        return;
+    for (size_t i = 0; i < row_count; i++) {
+        if (rows[i].kind == VF_ZERO)
+            continue;
+        if (rows[i].offset != end) {
+            allocate(copy, start, end);
+            start = rows[i].offset;
+        }
+        end = rows[i].offset + rows[i].length;
+    }
+    allocate(copy, start, end);
 }
 
 /* Leave [offset, offset + length), found zero, as a hole. */
@@ -193,10 +210,7 @@ int vf_copy_segment(const struct vf_source *sources, size_t source_count,
         .unpacker = { .decoder = decoder },
     };
     /* All rows at once, before the first is read: measured, that gains what one by one does not. */
-    for (size_t i = 0; i < row_count; i++) {
-        if (rows[i].kind != VF_ZERO)
-            allocate(&copy, &rows[i]);
-    }
+    allocate_rows(&copy, rows, row_count);
     for (size_t i = 0; i < row_count && status == VF_OK; i++) {
         if (rows[i].kind == VF_DATA)
             status = take(&copy, &rows[i], NULL);

@@ -10,7 +10,7 @@ import vhdfast
 from tests.support import corpus
 from vhdfast.errors import ImageError
 
-ROWS = corpus.rows("vpc", "vhdx")
+ROWS = corpus.rows("vpc", "vhdx", "vdi", "parallels")
 READABLE = [row for row in ROWS if row["subformat"] != "differencing"]
 pytestmark = pytest.mark.corpus
 
@@ -47,7 +47,7 @@ def test_differencing_disks_are_refused_by_name(row: dict[str, str], tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-OTHERS = corpus.rows("qcow2", "qcow", "vmdk", "vdi", "parallels")
+OTHERS = corpus.rows("qcow2", "qcow", "vmdk")
 
 
 @pytest.mark.parametrize("row", OTHERS, ids=_id)

@@ -27,13 +27,8 @@ def write(path: Path, size: int, *parts: tuple[int, bytes]) -> Path:
 
 
 FOREIGN = {
-    "qcow2": (0, b"QFI\xfb\x00\x00\x00\x03"),
-    "qcow": (0, b"QFI\xfb\x00\x00\x00\x01"),
     "vmdk": (0, b"KDMV\x01\x00\x00\x00"),
-    "vdi": (64, b"\x7f\x10\xda\xbe"),
     "qed": (0, b"QED\x00"),
-    "parallels": (0, b"WithoutFreeSpace"),
-    "ova": (257, b"ustar\x0000"),
     "gzip": (0, b"\x1f\x8b\x08\x00"),
     "xz": (0, b"\xfd7zXZ\x00"),
     "dmg": (MIB - 512, b"koly"),
@@ -64,6 +59,7 @@ def test_two_formats_at_once_are_ambiguous(tmp_path: Path) -> None:
         (196608, b"regi", "vhdx"),
         (512, b"cxsparse", "vhd"),
         (MIB - 1024, b"conectix", "vhd"),
+        (257, b"ustar\x0000", "ova"),
     ],
 )
 def test_a_damaged_image_is_not_taken_for_raw(
@@ -75,5 +71,5 @@ def test_a_damaged_image_is_not_taken_for_raw(
 
 
 def test_an_unknown_name_lists_the_known_ones(small_disk: Path) -> None:
-    with pytest.raises(UsageError, match="raw, vhd, vhdx"):
+    with pytest.raises(UsageError, match="raw, .*vhd, vhdx"):
         vhdfast.open_image(small_disk, "floppy")

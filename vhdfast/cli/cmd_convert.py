@@ -7,7 +7,7 @@ import os
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import UsageError, printable
 from ..units import format_bytes, format_size
 from ._options import Parser, add_source_options, add_work_options, read_options, size
 from ._output import Console, columns, make_monitor
@@ -136,9 +136,13 @@ def _target_name(source: str, target: str | None, to: str) -> str:
 
 def _list_disks(directory: str, console: Console) -> int:
     """A directory as source: name the disks in it, copy nothing."""
+    from ..containers import CONTAINERS
     from ..formats import FORMATS
 
-    suffixes = tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
+    suffixes = (
+        *(suffix for kind in FORMATS.values() for suffix in kind.suffixes),
+        *(suffix for kind in CONTAINERS.values() for suffix in kind.suffixes),
+    )
     try:
         names = sorted(
             entry.name
@@ -166,6 +170,7 @@ def _print_plan(plan: ConvertPlan, console: Console) -> None:
     lines = columns(
         [
             ("source", f"{plan.source} ({plan.source_format}, {plan.source_subformat})"),
+            ("reads", ", ".join(map(printable, plan.files)) if len(plan.files) > 1 else ""),
             ("target", f"{plan.target} ({plan.target_format})"),
             ("virtual size", _sizes(plan)),
             ("file size", format_bytes(plan.file_size)),

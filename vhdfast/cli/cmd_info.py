@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from ..errors import printable
 from ..units import MIB, format_bytes, round_up
 from ._options import Parser, add_source_options, read_options
 from ._output import Console, columns
@@ -68,7 +69,7 @@ def _lines(info: ImageInfo, holds: str | None) -> list[str]:
             ("creator", info.creator or ""),
             ("geometry", geometry),
             *info.identifiers.items(),
-            ("parent", info.parent or ""),
+            ("parents", " -> ".join(printable(path) for path in info.chain)),
             ("holds", holds or "nothing that is known"),
             *((name, str(value)) for name, value in info.details.items()),
         ]

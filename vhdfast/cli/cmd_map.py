@@ -30,7 +30,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    from ..errors import UsageError
+    from ..errors import UsageError, printable
     from ..extents import Kind
     from ..image import open_image
 
@@ -44,8 +44,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
             )
         if args.json:
             print(f'{{"schema": "vhdfast.map/1", "virtual_size": {image.virtual_size},')
+            print(f' "files": {json.dumps([source.path for source in image.layer.sources])},')
             print(' "extents": [', end="")
-        console.text(f"{'offset':>18} {'length':>18}  kind  file  stored at")
+        if len(image.layer.sources) > 1:
+            for index, source in enumerate(image.layer.sources):
+                console.text(f"file {index}: {printable(source.path)}")
+        console.text(f"{'offset':>18} {'length':>18}  {'kind':<10}  file  stored at")
         separator = "\n  "
         previous = None
         for window in image.windows(args.offset, length):
@@ -84,15 +88,21 @@ def _joined(one: Extent, other: Extent) -> Extent:
 def _print(extent: Extent, is_json: bool, console: Console, separator: str) -> str:
     kind = extent.kind.name.lower()
     if is_json:
-        row = {
+        row: dict[str, object] = {
             "offset": extent.offset,
             "length": extent.length,
             "kind": kind,
             "file": extent.file,
             "file_offset": extent.file_offset,
         }
+        if extent.codec is not None:
+            row["stored_length"] = extent.stored_length
+            row["skip"] = extent.skip
+            row["codec"] = extent.codec.name.lower()
         print(separator + json.dumps(row), end="")
         return ",\n  "
     place = "" if extent.file_offset is None else f"  {extent.file:<4}  {extent.file_offset:#x}"
-    console.text(f"{extent.offset:#18x} {extent.length:#18x}  {kind:<4}{place}")
+    if extent.codec is not None:
+        place += f", {extent.stored_length} bytes of {extent.codec.name.lower()}"
+    console.text(f"{extent.offset:#18x} {extent.length:#18x}  {kind:<10}{place}".rstrip())
     return separator

@@ -5,14 +5,25 @@ Every module of this package is imported once, which registers the formats in it
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING
 
-from ..errors import AmbiguousFormatError, UnknownFormatError, UnsupportedImageError, UsageError
-from ..files import Source
+from ..errors import (
+    AmbiguousFormatError,
+    UnknownFormatError,
+    UnsupportedImageError,
+    UsageError,
+    printable,
+)
+from ..files import FileSlice, Source
 from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions
 from .known import find_known
 from .raw import RawImage
+
+if TYPE_CHECKING:
+    from ..containers import Container
 
 __all__ = [
     "FORMATS",
@@ -30,19 +41,22 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def detect(source: Source) -> type[ImageFormat]:
-    """The format that a file is of.
+def detect(source: Source) -> type[ImageFormat] | type[Container]:
+    """The format that a file is of, or the container.
 
-    All formats probe. Raw is taken only where none matches, nothing shows a damaged image of a
+    All of them probe. Raw is taken only where none matches, nothing shows a damaged image of a
     known format, and something speaks for a disk: a partition table, a file system, a block
     device or the file's name.
 
     Raises AmbiguousFormatError, UnsupportedImageError (known, not read), UnknownFormatError.
     """
+    from ..containers import CONTAINERS
+
     glimpse = Glimpse(source)
+    kinds: dict[str, type[ImageFormat] | type[Container]] = {**FORMATS, **CONTAINERS}
     matches = {
         name: evidence
-        for name, kind in FORMATS.items()
+        for name, kind in kinds.items()
         if (evidence := kind.probe(glimpse)) is not None
     }
     if len(matches) > 1:
@@ -53,7 +67,7 @@ def detect(source: Source) -> type[ImageFormat]:
             hint="say which it is with --from, if you trust it",
         )
     if matches:
-        return FORMATS[next(iter(matches))]
+        return kinds[next(iter(matches))]
 
     known = find_known(glimpse)
     if known is not None:
@@ -63,13 +77,14 @@ def detect(source: Source) -> type[ImageFormat]:
             path=source.path,
             hint=f"{advice}; a raw disk that only begins like one is read with --from raw",
         )
-    for name, kind in sorted(FORMATS.items()):
+    for name, kind in sorted(kinds.items()):
         residue = kind.residue(glimpse)
         if residue is not None:
+            retry = f"--from {name} tries to read it, " if name in FORMATS else ""
             raise UnknownFormatError(
                 f"this looks like a damaged {name} image: {residue}",
                 path=source.path,
-                hint=f"copy it again; --from {name} tries to read it, --from raw takes it as it is",
+                hint=f"copy it again; {retry}--from raw takes it as it is",
             )
     if RawImage.evidence(glimpse, source.is_device) is not None:
         return RawImage
@@ -86,15 +101,67 @@ def open_format(
 ) -> ImageFormat:
     """Open a source as the named format, or as the detected one.
 
-    The image owns the source; on an error the caller still does. Raises what `detect` and the
-    format's `open` raise, and UsageError for an unknown name.
+    Of a container the chosen disk is opened, `name` being that of its format.
+
+    The image owns the source; on an error the caller still does, and closes what was opened
+    through options.references. Raises what `detect` and the format's `open` raise, and UsageError
+    for an unknown name, for one disk of several not chosen, or one that is not there.
     """
-    if name is None:
-        kind = detect(source)
-    elif name in FORMATS:
-        kind = FORMATS[name]
-    else:
+    options = options or OpenOptions()
+    if name is not None and name not in FORMATS:
         raise UsageError(
             f"unknown format {name!r}", hint=f"one of: {', '.join(sorted(FORMATS))}"
         )
-    return kind.open(source, options or OpenOptions())
+    kind = detect(source) if name is None else _named(source, name, options)
+    if not issubclass(kind, ImageFormat):
+        return _open_disk(kind, source, name, options)
+    if options.snapshot is not None and not kind.has_snapshots:
+        raise UsageError(
+            f"a {kind.name} image has no internal snapshots, {options.snapshot!r} was asked for",
+            path=source.path,
+        )
+    if options.disk is not None:
+        raise UsageError(
+            f"this is one {kind.name} image, not a container of which disk {options.disk!r} could "
+            "be chosen",
+            path=source.path,
+            hint="leave out --disk",
+        )
+    return kind.open(source, options)
+
+
+def _named(
+    source: Source, name: str, options: OpenOptions
+) -> type[ImageFormat] | type[Container]:
+    """The format of that name, or the container that holds a disk of it."""
+    from ..containers import CONTAINERS
+
+    if options.is_outermost:
+        glimpse = Glimpse(source)
+        for container in CONTAINERS.values():
+            if container.is_named(source.path) and container.probe(glimpse) is not None:
+                return container
+    return FORMATS[name]
+
+
+def _open_disk(
+    kind: type[Container], source: Source, name: str | None, options: OpenOptions
+) -> ImageFormat:
+    from ..containers import choose
+
+    if not options.is_outermost:
+        where = "below another image" if options.trail else "inside another one"
+        raise UnsupportedImageError(
+            f"this is an archive or a description of disks ({kind.title}) {where}",
+            path=source.path,
+            hint="unpack it first, and name the disk in it",
+        )
+    disk = choose(kind.disks(source, options), options.disk, source.path)
+    inner = disk.open()
+    within = dataclasses.replace(
+        options, disk=None, container=f"{kind.title}, {printable(source.path)}"
+    )
+    image = open_format(inner, name or disk.format, within)
+    if not isinstance(inner, FileSlice):
+        image.sources.append(source)  # to be closed, and to stay as it is, like the others
+    return image

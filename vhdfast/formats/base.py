@@ -80,6 +80,12 @@ class OpenOptions:
     temporary: str | None = None
     references: References = field(default_factory=References)
     trail: tuple[tuple[object, ...], ...] = ()  # identities of the images above this one
+    container: str | None = None  # what the image lies in, for people
+
+    @property
+    def is_outermost(self) -> bool:
+        """Whether nothing lies around or above the image: the user named this very file."""
+        return self.container is None and not self.trail
 
     @classmethod
     def of(cls, options: ReadOptions) -> OpenOptions:
@@ -113,7 +119,8 @@ class ImageInfo:
     creator: str | None = None
     geometry: tuple[int, int, int] | None = None  # cylinders, heads, sectors per track
     identifiers: Mapping[str, str] = field(default_factory=dict)
-    parent: str | None = None
+    parent: str | None = None  # the image below this one; Image.info fills in both
+    chain: tuple[str, ...] = ()  # all images below this one, the nearest first
     details: Mapping[str, Any] = field(default_factory=dict)  # in the format's own words
     notices: tuple[Notice, ...] = ()
 
@@ -147,6 +154,7 @@ class ImageFormat(ABC):
     name: ClassVar[str]  # what --from takes
     title: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
+    has_snapshots: ClassVar[bool] = False  # whether `open` heeds options.snapshot
 
     virtual_size: int  # bytes
     sector_size: int = 512  # logical, bytes

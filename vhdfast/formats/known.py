@@ -14,22 +14,14 @@ _UNPACK = "unpack it first ({})"
 
 # (name, offset, signature, what to do). A negative offset counts from the end of the file.
 _SIGNATURES: tuple[tuple[str, int, bytes, str], ...] = (
-    ("qcow2", 0, b"QFI\xfb\x00\x00\x00\x02", _QEMU_IMG),
-    ("qcow2", 0, b"QFI\xfb\x00\x00\x00\x03", _QEMU_IMG),
-    ("qcow", 0, b"QFI\xfb\x00\x00\x00\x01", _QEMU_IMG),
-    ("qcow2", 0, b"QFI\xfb", _QEMU_IMG),
     ("vmdk", 0, b"KDMV", _QEMU_IMG),
     ("vmdk", 0, b"COWD", _QEMU_IMG),
     ("vmdk", 0, b"\xbe\xba\xfe\xca\x00\x00\x00\x00", _QEMU_IMG),
     ("vmdk", 0, b"# Disk DescriptorFile", _QEMU_IMG),
-    ("vdi", 0x40, b"\x7f\x10\xda\xbe", _QEMU_IMG),
     ("qed", 0, b"QED\x00", _QEMU_IMG),
-    ("parallels", 0, b"WithoutFreeSpace", _QEMU_IMG),
-    ("parallels", 0, b"WithouFreSpacExt", _QEMU_IMG),
     ("bochs", 0, b"Bochs Virtual HD Image", _QEMU_IMG),
     ("cloop", 0, b"#!/bin/sh\n#V2.0 Format", _QEMU_IMG),
     ("dmg", -512, b"koly", _QEMU_IMG),
-    ("ova (tar)", 257, b"ustar", _UNPACK.format("tar -xf") + " and name the disk in it"),
     ("gzip", 0, b"\x1f\x8b\x08", _UNPACK.format("gunzip")),
     ("xz", 0, b"\xfd7zXZ\x00", _UNPACK.format("unxz")),
     ("zstd", 0, b"\x28\xb5\x2f\xfd", _UNPACK.format("unzstd")),

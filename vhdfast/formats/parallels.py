@@ -1,0 +1,276 @@
+"""Parallels expandable images, "WithoutFreeSpace" and "WithouFreSpacExt". All little-endian.
+
+Source: qemu, docs/interop/parallels, "Parallels Expandable Image File Format".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CorruptImageError, InvalidImageError, UnsupportedImageError, VhdfastError
+from ..extents import Kind, Rows, clip, cut_at_file_end, make_rows
+from ..files import Source, SourceFile
+from ..units import MAX_OFFSET, MIB, SECTOR
+from .base import Glimpse, ImageFormat, ImageInfo, OpenOptions
+
+__all__ = ["ParallelsImage"]
+
+# Entries of the first kind count sectors, of the second clusters.
+OLD, EXTENDED = b"WithoutFreeSpace", b"WithouFreSpacExt"
+_HEADER = struct.Struct("<16sIIIIIQIIIQ")
+assert _HEADER.size == 64
+VERSION = 2
+OPEN, CLOSED = 0x746F6E59, 0x312E3276
+EMPTY_FLAG = 1
+MAX_CLUSTER = 256 * MIB
+# Clusters of a disk: 64 TiB at 1 MiB each. A table that is one hole is read to its end.
+MAX_CLUSTERS = 1 << 26
+# Stored clusters up to which the table is sorted to find overlaps (4 TiB at 1 MiB a cluster).
+OVERLAP_CLUSTERS = 1 << 22
+WINDOW_ENTRIES = 1 << 16
+DESCRIPTOR = "DiskDescriptor.xml"
+MAX_DESCRIPTOR = MIB
+
+_Entries = npt.NDArray[np.uint32]
+
+
+class ParallelsImage(ImageFormat):
+    """An expandable image; what is not stored is zero, or the parent's where the user names one."""
+
+    name = "parallels"
+    title = "Parallels expandable image"
+    suffixes = (".hdd", ".hds")
+
+    @classmethod
+    def probe(cls, glimpse: Glimpse) -> str | None:
+        magic = glimpse.at(0, 16)
+        return f"'{magic.decode()}' at its start" if magic in (OLD, EXTENDED) else None
+
+    @classmethod
+    def residue(cls, glimpse: Glimpse) -> str | None:
+        named = glimpse.path.lower().endswith(cls.suffixes)
+        if named and glimpse.at(16, 4) == VERSION.to_bytes(4, "little"):
+            return "version 2 at offset 0x10 and a name like one's, but no signature at its start"
+        return None
+
+    @classmethod
+    def open(cls, source: Source, options: OpenOptions) -> ParallelsImage:
+        return cls(source, options)
+
+    def __init__(self, source: Source, options: OpenOptions) -> None:
+        super().__init__(source, options)
+        (
+            magic, version, self.heads, self.cylinders, cluster_sectors, self.count, sectors,
+            in_use, self.data_sector, self.flags, self.extension_sector,
+        ) = _HEADER.unpack(source.read_exact(0, _HEADER.size, "Parallels header"))  # fmt: skip
+        if magic not in (OLD, EXTENDED):
+            self._fail(0, f"the signature is {magic!r}, expected {OLD!r} or {EXTENDED!r}")
+        if version != VERSION:
+            raise UnsupportedImageError(
+                f"the version is {version}, only {VERSION} is read", path=source.path, offset=16
+            )
+        self.is_old = magic == OLD
+        self.block_size = cluster_sectors * SECTOR
+        if not 0 < self.block_size <= MAX_CLUSTER:
+            self._fail(
+                28,
+                f"a cluster has {cluster_sectors} sectors, expected 1 to {MAX_CLUSTER // SECTOR}",
+            )
+        # Old programs left the upper half of the field to chance.
+        self.virtual_size = (sectors & 0xFFFFFFFF if self.is_old else sectors) * SECTOR
+        if not 0 < self.virtual_size <= MAX_OFFSET:
+            self._fail(
+                36, f"the disk has {sectors} sectors, expected 1 or more, below 2^63 bytes"
+            )
+        self.needed = -(-self.virtual_size // self.block_size)
+        if self.count < self.needed:
+            self._fail(
+                32,
+                f"the table has {self.count} entries, a disk of {self.virtual_size} bytes in "
+                f"clusters of {self.block_size} needs {self.needed}",
+            )
+        if self.needed > MAX_CLUSTERS:
+            raise UnsupportedImageError(
+                f"the disk has {self.needed} clusters, at most {MAX_CLUSTERS} are read",
+                path=source.path,
+                offset=36,
+            )
+        self.table_end = _HEADER.size + 4 * self.count
+        if self.table_end > source.size:
+            raise CorruptImageError(
+                f"the table ends at {self.table_end:#x}, the file at {source.size:#x}",
+                path=source.path,
+                offset=32,
+                hint="the image is cut short: copy it again and compare checksums",
+            )
+        if in_use not in (0, OPEN, CLOSED):
+            self._fail(
+                44, f"the mark of use is {in_use:#x}, expected 0, {OPEN:#x} or {CLOSED:#x}"
+            )
+        self.is_open = in_use == OPEN
+        if self.is_open:
+            self.notice(
+                "not-closed",
+                "the image was not closed properly, or is in use: the last writes may be missing",
+                44,
+            )
+        # An entry's unit in bytes, and a cluster in these units.
+        self.unit = SECTOR if self.is_old else self.block_size
+        self.stride = self.block_size // self.unit
+        self.overlaps_checked: bool | None = None
+        self.free_kind = Kind.ZERO
+        if options.parents:
+            self.open_parent(None, options.backing_format or self.name, "parent")
+            self.free_kind = Kind.UNALLOCATED
+        elif not options.trail:  # else the user has named what lies where
+            self._check_bundle()
+
+    def _fail(self, offset: int, problem: str) -> NoReturn:
+        raise InvalidImageError(problem, path=self.source.path, offset=offset)
+
+    def _check_bundle(self) -> None:
+        """Refuse a part of a disk: the file does not know, the description beside it does."""
+        for directory in self.source.directories:
+            try:
+                with SourceFile(os.path.join(directory, DESCRIPTOR)) as file:
+                    text = file.read(0, MAX_DESCRIPTOR)
+            except VhdfastError:
+                continue
+            shots = len(re.findall(rb"<Shot\b", text))
+            parts = len(re.findall(rb"<Storage\b", text))
+            if shots > 1 or parts > 1:
+                what = f"{shots} snapshots" if shots > 1 else f"{parts} parts"
+                raise UnsupportedImageError(
+                    f"{DESCRIPTOR} beside the image says that its disk has {what}; this file alone "
+                    "may be only some of it",
+                    path=self.source.path,
+                    hint="merge them first (prl_disk_tool merge); name the images below this one "
+                    "with --parent; or copy it to another directory if it is whole",
+                )
+
+    def info(self) -> ImageInfo:
+        details: dict[str, object] = {"heads": self.heads, "cylinders": self.cylinders}
+        if self.extension_sector:
+            details["format extension"] = f"at {self.extension_sector * SECTOR:#x}, not read"
+        return ImageInfo(
+            format=self.name,
+            subformat=(OLD if self.is_old else EXTENDED).decode(),
+            path=self.source.path,
+            virtual_size=self.virtual_size,
+            file_size=self.source.size,
+            block_size=self.block_size,
+            parent=self.parent.source.path if self.parent is not None else None,
+            details=details,
+            notices=tuple(self.notices),
+        )
+
+    # ---- the table ------------------------------------------------------------------------------
+
+    def _entries(self, first: int, count: int) -> _Entries:
+        data = self.source.read_exact(_HEADER.size + 4 * first, 4 * count, "allocation table")
+        return np.frombuffer(data, dtype="<u4")
+
+    def _corrupt(self, cluster: int, problem: str) -> CorruptImageError:
+        return CorruptImageError(
+            f"cluster {cluster} {problem}",
+            path=self.source.path,
+            offset=_HEADER.size + 4 * cluster,
+            hint="the allocation table is damaged: copy the image again",
+        )
+
+    def _check_overlaps(self) -> None:
+        """Raise CorruptImageError where two clusters share bytes. The table is read once."""
+        if self.overlaps_checked is not None:
+            return
+        kept: list[_Entries] = []
+        total = 0
+        for first in range(0, self.needed, WINDOW_ENTRIES):
+            entries = self._entries(first, min(WINDOW_ENTRIES, self.needed - first))
+            stored = np.sort(entries[entries != 0])
+            self._check_apart(stored)
+            kept.append(stored)
+            total += len(stored)
+            if total > OVERLAP_CLUSTERS:
+                self.overlaps_checked = False
+                self.notice(
+                    "overlaps-not-checked",
+                    "the image has too many clusters to look for ones that overlap",
+                )
+                return
+        places = np.concatenate(kept)
+        places.sort()
+        self._check_apart(places)
+        self.overlaps_checked = True
+
+    def _check_apart(self, places: _Entries) -> None:
+        close = np.flatnonzero(places[1:] - places[:-1] < self.stride)
+        if not len(close):
+            return
+        one, other = int(places[close[0]]), int(places[close[0] + 1])
+        found: list[tuple[int, int]] = []
+        for first in range(0, self.needed, WINDOW_ENTRIES):
+            entries = self._entries(first, min(WINDOW_ENTRIES, self.needed - first))
+            for at in np.flatnonzero((entries == one) | (entries == other))[:2]:
+                found.append((first + int(at), int(entries[at]) * self.unit))
+            if len(found) > 1:
+                break
+        (cluster, place), (second, second_place) = found[:2]
+        raise self._corrupt(
+            second,
+            f"at {second_place:#x} overlaps cluster {cluster} at {place:#x}: they take "
+            f"{self.block_size} bytes each",
+        )
+
+    def rows(self, offset: int, length: int, max_rows: int) -> Rows:
+        self._check_overlaps()
+        size = self.block_size
+        first = offset // size
+        last = -(-(offset + length) // size)
+        entries = self._entries(first, min(last - first, max_rows, WINDOW_ENTRIES))
+        stored = entries != 0
+        # Below 2^32 entries of at most 2^28 bytes: no overflow.
+        places = entries.astype(np.uint64) * np.uint64(self.unit)
+        self._check_places(first, np.flatnonzero(stored), places)
+        offsets = np.arange(first, first + len(entries), dtype=np.uint64) * np.uint64(size)
+        rows = make_rows(offsets, size, np.where(stored, Kind.DATA, self.free_kind), places)
+        rows, lost = cut_at_file_end(clip(rows, offset, length), 0, self.source.size)
+        if lost:
+            self.notice(
+                "short-block",
+                "the file ends inside a cluster; what is missing of it reads as zeros",
+                self.source.size,
+            )
+        return rows
+
+    def _check_places(
+        self, first: int, used: npt.NDArray[np.intp], places: npt.NDArray[np.uint64]
+    ) -> None:
+        if not len(used):
+            return
+        if self.flags & EMPTY_FLAG:
+            raise self._corrupt(
+                first + int(used[0]), "is stored, and the header says that the image is empty"
+            )
+        starts = places[used]
+        extension = self.extension_sector * SECTOR
+        problems = [
+            (starts >= self.source.size, f"the file ends at {self.source.size:#x}"),
+            (starts < self.table_end, f"the table ends at {self.table_end:#x}"),
+        ]
+        if 0 < extension < self.source.size:
+            inside = (starts < extension + self.block_size) & (
+                starts + np.uint64(self.block_size) > extension
+            )
+            problems.append((inside, f"the format extension lies at {extension:#x}"))
+        for wrong, why in problems:
+            if wrong.any():
+                at = int(np.flatnonzero(wrong)[0])
+                raise self._corrupt(
+                    first + int(used[at]), f"is said to lie at {int(starts[at]):#x}, {why}"
+                )
