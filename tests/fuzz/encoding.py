@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["DETECT", "GUESS", "MAX_PACKED", "SNAPSHOT", "Input", "Piece", "of_file"]
+__all__ = ["DETECT", "GUESS", "MAX_PACKED", "SECOND", "SNAPSHOT", "Input", "Piece", "of_file"]
 
-# flags: open by detection; guess the format of a backing file; the disk of snapshot "1"
-DETECT, GUESS, SNAPSHOT = 1, 2, 4
+# flags: open by detection; guess the format of a backing file; the disk of snapshot "1"; the second
+# disk of a container
+DETECT, GUESS, SNAPSHOT, SECOND = 1, 2, 4, 8
 MAX_SIZE = 1 << 47
 MAX_WRITTEN = 8 << 20  # bytes of pieces: what one input may cost to lay out
 MAX_PACKED = 128 << 10
@@ -115,13 +116,18 @@ class Input:
 
 
 def of_file(path: Path, flags: int = 0) -> Input:
-    """The encoding of a file, whose holes are not read."""
+    """The encoding of a file, holes left out; cut off where it is too large for a seed."""
     made = Input(flags, path.stat().st_size)
+    packed = 0
     with open(path, "rb") as file:
         for start, end in _data_of(file.fileno(), made.size):
-            for at in range(start, end, 1 << 20):
-                data = os.pread(file.fileno(), min(1 << 20, end - at), at)
-                made.pieces.extend(_pieces(at, data))
+            for at in range(start, end, 1 << 17):
+                data = os.pread(file.fileno(), min(1 << 17, end - at), at)
+                for piece in _pieces(at, data):
+                    made.pieces.append(piece)
+                    packed += 9 + len(piece.data)
+                if packed > MAX_PACKED:
+                    return made
     return made
 
 

@@ -27,7 +27,7 @@ from vhdfast.errors import InternalError, UsageError, VhdfastError
 from vhdfast.extents import Kind, concatenate
 
 from . import neighbours
-from .encoding import DETECT, GUESS, SNAPSHOT, Input
+from .encoding import DETECT, GUESS, SECOND, SNAPSHOT, Input
 
 __all__ = ["Box", "Broken", "Outcome", "check", "targets"]
 
@@ -195,11 +195,16 @@ class _Walk:
             self.options["backing_format"] = "auto"
         if flags & SNAPSHOT:
             self.options["snapshot"] = "1"
+        if flags & SECOND:
+            self.options["disk"] = "2"
         self.count = 0
         self.is_whole = False
 
     def run(self) -> None:
-        with self._opened() as image:
+        image = self._opened()
+        if image is None:
+            return
+        with image:
             info = image.info()
             json.dumps(dataclasses.asdict(info))
             if not 0 <= image.virtual_size < 1 << 63:
@@ -224,11 +229,12 @@ class _Walk:
             raise problem
 
     def _opened(self) -> Any:
-        try:
-            return vhdfast.open_image(self.path, self.name, **self.options)
-        except UsageError:
-            # Some formats have no use for some options and say so.
-            return vhdfast.open_image(self.path, self.name)
+        """With all options; some formats have no use for some and say so. A container of several
+        disks wants to be told which, and may have nothing that can be told."""
+        for options in (self.options, {}, {"disk": "1"}):
+            with contextlib.suppress(UsageError):
+                return vhdfast.open_image(self.path, self.name, **options)
+        return None
 
     def _read_places(self, image: Any, rows: Any, end: int) -> None:
         """What pread answers against what the rows say, from plain code of its own."""

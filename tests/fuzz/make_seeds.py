@@ -236,7 +236,15 @@ def _zstd(data: bytes) -> bytes:
 
 
 def parallels(folder: Path) -> None:
-    """Without a builder: what qemu-img and the collection give."""
+    from tests.support import build_parallels as build
+
+    clusters = {0: pattern(1, 300), 3: pattern(2, 300), 2: b"!"}
+    for name, magic in (("old", build.OLD), ("extended", build.EXTENDED)):
+        image = build.parallels(virtual_size=4 * MIB, clusters=clusters, magic=magic)
+        image.write(folder / name)
+    build.parallels(virtual_size=8 << 40, clusters={7: b"!"}, cluster_size=16 * MIB).write(
+        folder / "wide"
+    )
 
 
 BUILDERS: dict[str, Callable[[Path], None]] = {
@@ -334,8 +342,11 @@ def codec_inputs() -> dict[str, bytes]:
 C_INPUTS = {"native": native_inputs, "codecs": codec_inputs}
 
 
-def make(name: str, folder: Path) -> tuple[int, int]:
-    """Packed seeds of a format in `folder`: (how many, how many were too large)."""
+def make(name: str, folder: Path, *, everything: bool = True) -> tuple[int, int]:
+    """Packed seeds of a format in `folder`: (how many, how many were too large).
+
+    everything: False takes the builders alone, which is quick.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     made = skipped = 0
     if name in C_INPUTS:
@@ -345,8 +356,10 @@ def make(name: str, folder: Path) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as temporary:
         built = Path(temporary) / "built"
         built.mkdir()
-        for maker in (BUILDERS.get(name), lambda at: from_qemu(name, at),
-                      lambda at: from_collection(name, at)):  # fmt: skip
+        makers: list[Callable[[Path], None] | None] = [BUILDERS.get(name)]
+        if everything:
+            makers += [lambda at: from_qemu(name, at), lambda at: from_collection(name, at)]
+        for maker in makers:
             if maker is None:
                 print(f"{name}: no builder in make_seeds.py", file=sys.stderr)
                 continue

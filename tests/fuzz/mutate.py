@@ -148,7 +148,7 @@ def _pieces(made: Input, chance: random.Random, change: Bytes) -> None:
 
 
 def _flags(made: Input, chance: random.Random, change: Bytes) -> None:
-    made.flags ^= 1 << chance.randrange(3)
+    made.flags ^= 1 << chance.randrange(4)
 
 
 _OPERATIONS = (_bytes, _field, _entries, _size, _pieces, _flags)
