@@ -48,6 +48,11 @@ class Source:
         raise NotImplementedError
 
     @property
+    def can_be_read_natively(self) -> bool:
+        """Whether the descriptor or the memory give the same bytes as `read`."""
+        return self.memory is not None or self.fileno() is not None
+
+    @property
     def directories(self) -> tuple[str, ...]:
         """Where files that the image names are looked for; empty where it lies in no directory."""
         return ()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _native
-from .errors import UsageError
+from .errors import UsageError, printable
 from .extents import MAX_ROWS, ExtentMap, Kind, Rows, clip
 from .files import MemorySource, SourceFile
 from .formats import ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions, open_format
@@ -289,11 +289,14 @@ def open_image(
     source = SourceFile(path)
     try:
         layer = open_format(source, format, how)
+        # Another disk's bytes in the place of an image's zeros would be no one's disk.
         parents = sum(1 for _ in layer.chain()) - 1
         if len(how.parents) > parents:
             raise UsageError(
-                f"{len(how.parents)} parents were named, the image has {parents}",
-                hint="leave out what does not belong to it",
+                f"{printable(how.parents[parents])!r} is named as parent, and the image has "
+                f"{parents or 'none'}",
+                path=layer.source.path,
+                hint="leave it out",
             )
     except BaseException:
         source.close()

@@ -6,9 +6,13 @@ files that lie directly in its own directory; docs/internals/safety.md says more
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
-from collections.abc import Iterable
+import shlex
+import stat
+from collections.abc import Collection, Iterable, Sequence
 
 from .errors import (
     ImageError,
@@ -17,13 +21,14 @@ from .errors import (
     UnsafeReferenceError,
     printable,
 )
-from .files import Source, SourceFile
+from .files import FileSlice, Source, SourceFile
 
 __all__ = ["MAX_DEPTH", "MAX_FILES", "References"]
 
 MAX_DEPTH = 128  # images on top of each other
 MAX_FILES = 4096  # files of one image, with those of its parents
 MAX_NAME = 4096  # bytes
+SHOWN_NAME = 256  # characters of a name where a message lists several
 
 # Two letters at least: a drive letter of Windows begins no URL.
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -50,17 +55,64 @@ class References:
         messages. Raises UnsafeReferenceError, MissingReferenceError, InvalidImageError, ImageError.
         """
         path = self._path(referrer, name, what)
+        return self.keep(self._open_at(path, referrer, name, what))
+
+    def open_first(
+        self,
+        referrer: Source,
+        names: Sequence[str],
+        what: str,
+        not_these: Collection[tuple[object, ...]] = (),
+    ) -> SourceFile:
+        """Open the first of several names for one file that leads to one, each as `open` would.
+
+        A name that may not be followed does not stand in the way of a later one that may.
+        not_these: identities of files that are only taken where no name leads to another one.
+
+        Raises UnsafeReferenceError where a name was refused, MissingReferenceError otherwise,
+        naming all that was looked for; and what `open` raises for a file that is there.
+        """
+        refusals: list[ImageError] = []
+        with contextlib.ExitStack() as spare:
+            last_resort: SourceFile | None = None
+            for name in names:
+                try:
+                    path = self._path(referrer, name, what)
+                    source = self._open_at(path, referrer, name, what)
+                except (UnsafeReferenceError, MissingReferenceError, InvalidImageError) as error:
+                    refusals.append(error)
+                    continue
+                if source.identity not in not_these:
+                    return self.keep(source)
+                last_resort = spare.enter_context(source)
+            if last_resort is not None:
+                return self.keep(SourceFile(last_resort.path))
+        raise _none_of(names, refusals, referrer, what)
+
+    def _open_at(self, path: str, referrer: Source, name: str, what: str) -> SourceFile:
         try:
-            source = SourceFile(path)
+            # Opening some devices does something to them: a name must not lead there.
+            if stat.S_ISCHR(os.stat(path).st_mode):
+                raise UnsafeReferenceError(
+                    f"the {what} {printable(name)!r} is a character device, expected a file",
+                    path=referrer.path,
+                    hint="make the image refer to a disk",
+                )
+        except (OSError, ValueError):
+            pass  # SourceFile says what is wrong
+        try:
+            return SourceFile(path)
         except ImageError as error:
-            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            cause = error.__cause__
+            if isinstance(cause, FileNotFoundError | NotADirectoryError):
                 raise MissingReferenceError(
-                    f"the {what} {printable(name)!r} is not there (looked for {path})",
+                    f"the {what} {printable(name)!r} is not there (looked for {printable(path)})",
                     path=referrer.path,
                     hint="put it beside the image under this name",
                 ) from error
+            if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
+                raise _impossible(referrer, name, what) from error
             raise
-        return self.keep(source)
 
     def open_named(self, path: str) -> SourceFile:
         """Open a file that the user named: no question whether it is allowed."""
@@ -83,10 +135,7 @@ class References:
 
     def _path(self, referrer: Source, name: str, what: str) -> str:
         if not _can_be_a_name(name):
-            raise InvalidImageError(
-                f"the {what} has the name {printable(name)!r}, which no file can have",
-                path=referrer.path,
-            )
+            raise _impossible(referrer, name, what)
         protocol = _PROTOCOL.match(name)
         if protocol is not None and protocol.group(1).lower() == "file":
             name = name[protocol.end() :]
@@ -103,13 +152,16 @@ class References:
                 path=referrer.path,
                 hint="copy the image and what it refers to into one directory first",
             )
+        if name.startswith("//"):  # which POSIX would keep
+            name = "/" + name.lstrip("/")
         choices = [os.path.join(directory, name) for directory in referrer.directories]
         path = os.path.realpath(next((p for p in choices if os.path.lexists(p)), choices[0]))
         if not self._allows(path, referrer):
             raise UnsafeReferenceError(
                 f"the {what} is {printable(name)!r}, which lies outside the image's own directory",
                 path=referrer.path,
-                hint=f"if you trust the image, say --allow-reference {path}",
+                hint="if you trust the image, say --allow-reference "
+                f"{shlex.quote(printable(path, MAX_NAME))}",
             )
         return path
 
@@ -117,12 +169,51 @@ class References:
         if self._allow_all:
             return True
         own = {os.path.realpath(directory) for directory in referrer.directories}
-        if os.path.dirname(path) in own:
+        # Beside a device lie the machine's other disks.
+        if os.path.dirname(path) in own and not _is_on_device(referrer):
             return True
         return any(
             path == allowed or path.startswith(allowed.rstrip(os.sep) + os.sep)
             for allowed in self._allowed
         )
+
+
+def _is_on_device(source: Source) -> bool:
+    while isinstance(source, FileSlice):
+        source = source.whole
+    return source.is_device
+
+
+def _none_of(
+    names: Sequence[str], refusals: Sequence[ImageError], referrer: Source, what: str
+) -> ImageError:
+    """Why none of several names led to a file: the gravest reason, and all the names."""
+    missing = [error for error in refusals if isinstance(error, MissingReferenceError)]
+    if len(refusals) == 1 and not missing:
+        return refusals[0]
+    unsafe = next((error for error in refusals if isinstance(error, UnsafeReferenceError)), None)
+    listed = ", ".join(repr(printable(name, SHOWN_NAME)) for name in names)
+    if unsafe is not None:
+        return UnsafeReferenceError(
+            f"{unsafe.message}, and no other name leads to it (looked for {listed})",
+            path=referrer.path,
+            hint=unsafe.hint,
+        )
+    if not missing:
+        return refusals[0]
+    several = len(names) > 1
+    return MissingReferenceError(
+        f"the {what} is not there (looked for {listed})" if several else missing[0].message,
+        path=referrer.path,
+        hint="put it beside the image under "
+        f"{'one of these names' if several else 'this name'}, or name it with --parent FILE",
+    )
+
+
+def _impossible(referrer: Source, name: str, what: str) -> InvalidImageError:
+    return InvalidImageError(
+        f"the {what} has the name {printable(name)!r}, which no file can have", path=referrer.path
+    )
 
 
 def _can_be_a_name(name: str) -> bool:

@@ -78,8 +78,24 @@ def fixed_vhd() -> SparseFile:
     return vhd.fixed(pattern(1, 16 * KIB))
 
 
+def differencing_vhd() -> SparseFile:
+    """Of base.vhd, which every test finds beside it."""
+    image = vhd.differencing(
+        40 * KIB, 8 * KIB, relative=".\\base.vhd", absolute="C:\\base.vhd", parent_name="base.vhd"
+    )
+    image.store(3, pattern(3, 8 * KIB))
+    image.store(1, pattern(1, 8 * KIB), bitmap=b"\xf0\x0f")
+    return image.build()
+
+
+@pytest.fixture(autouse=True)
+def base(tmp_path):
+    vhd.fixed(pattern(2, 40 * KIB)).write(tmp_path / "base.vhd")
+
+
 BUILDERS = {
     "dynamic": ("vhd", dynamic_vhd),
+    "differencing": ("vhd", differencing_vhd),
     "fixed": ("vhd", fixed_vhd),
 }
 
@@ -100,7 +116,7 @@ def header_fix(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("is_fixed_up", [False, True])
 @pytest.mark.parametrize("field", vhd.FOOTER_FIELDS)
-@pytest.mark.parametrize("image", ["dynamic", "fixed"])
+@pytest.mark.parametrize("image", ["dynamic", "differencing", "fixed"])
 def test_vhd_footer(tmp_path, image, field, is_fixed_up):
     file = BUILDERS[image][1]()
     path = file.write(tmp_path / "x")
@@ -110,14 +126,16 @@ def test_vhd_footer(tmp_path, image, field, is_fixed_up):
 
 @pytest.mark.parametrize("is_fixed_up", [False, True])
 @pytest.mark.parametrize("field", vhd.HEADER_FIELDS)
-def test_vhd_header(tmp_path, field, is_fixed_up):
-    path = dynamic_vhd().write(tmp_path / "x")
+@pytest.mark.parametrize("build", [dynamic_vhd, differencing_vhd])
+def test_vhd_header(tmp_path, build, field, is_fixed_up):
+    path = build().write(tmp_path / "x")
     fix = header_fix if is_fixed_up else None
     attack(path, "vhd", [512], 1024, *vhd.HEADER_FIELDS[field], fix)
 
 
-def test_vhd_table(tmp_path):
-    path = dynamic_vhd().write(tmp_path / "x")
+@pytest.mark.parametrize("build", [dynamic_vhd, differencing_vhd])
+def test_vhd_table(tmp_path, build):
+    path = build().write(tmp_path / "x")
     for entry in range(5):
         attack(path, "vhd", [1536], 20, 4 * entry, 4, None)
 
@@ -158,3 +176,22 @@ def test_flipped_bytes(tmp_path, image):
         walk(path, name)
         for offset, before in reversed(kept):
             overwrite(path, offset, before)
+
+
+@pytest.mark.parametrize("code", [b"W2ru", b"W2ku", b"Wi2r", b"Wi2k", b"MacX", b"Mac ", b"????"])
+def test_locators_of_any_bytes(tmp_path, code):
+    draw = random.Random(code)
+    texts = [
+        b"", b"\0", b"\0" * 4, b"\\\0", b"/", b"..", "..\\..\\base.vhd".encode("utf-16-le"),
+        b"\x00\xd8" * 3, b"\xff\xfe", b"\xfe\xff\xd8", b"A" * 65536, b"A" * 65537,
+        "\\".encode("utf-16-le") * 999, "/proc/self/mem".encode("utf-16-le"), b"file:", b"file://[",
+        b"file://%00%ff/", b"file:///proc/self/fd/0", b"json:{}", b"http://x/base.vhd",
+        "/dev/stdin".encode("utf-16-le"), "/dev/zero".encode("utf-16-le"),
+        *(draw.randbytes(draw.randrange(1, 99)) for _ in range(50)),
+    ]  # fmt: skip
+    for text in texts:
+        image = vhd.differencing(40 * KIB, 8 * KIB, locators=[(code, text)])
+        path = image.build().write(tmp_path / "x")
+        assert walk(path, "vhd") in (
+            "UnsafeReferenceError", "MissingReferenceError", "InvalidImageError", "data",
+        )  # fmt: skip

@@ -21,6 +21,7 @@ from tests.support.build_vhdx import (
     PARENT_LOCATOR,
     REGION_TABLES,
     header,
+    linkage,
     parent_locator,
     poke,
     poke_both,
@@ -43,6 +44,8 @@ from vhdfast.errors import (
     CorruptImageError,
     ImageError,
     InvalidImageError,
+    MissingReferenceError,
+    UnsafeReferenceError,
     UnsupportedImageError,
 )
 
@@ -354,51 +357,113 @@ def test_a_disk_size_that_is_no_multiple_of_its_sectors(tmp_path: Path) -> None:
 # ---- parents ------------------------------------------------------------------------------------
 
 
+NAMED = {"parent_linkage": linkage(), "relative_path": "base.vhdx"}
+# Where with_parent puts the locator: behind the five items.
+LOCATOR_AT = ITEM_AT + 40
+
+
+def with_parent(path: Path, locator: bytes) -> Path:
+    return with_items(
+        path, [*standard_items(3 * MIB, flags=2), (PARENT_LOCATOR, locator, 4)]
+    )
+
+
 @pytest.mark.parametrize(
     ("pairs", "named"),
     [
-        ({"parent_linkage": "{}", "relative_path": r".\base.vhdx"}, r"'.\\base.vhdx'"),
-        ({"absolute_win32_path": r"C:\a.vhdx"}, r"'C:\\a.vhdx'"),
-        ({"volume_path": "V", "relative_path": "R"}, "'R'"),
+        ({"relative_path": r".\base.vhdx"}, "'base.vhdx'"),
+        ({"absolute_win32_path": r"C:\a.vhdx"}, "'a.vhdx'"),
+        ({"volume_path": r"\\?\Volume{1}\v.vhdx", "relative_path": "R"}, "'R', 'v.vhdx'"),
         ({"relative_path": "a\x1b[2Jb"}, "'a?[2Jb'"),
-        ({"relative_path": "x" * 30000}, "'xxx"),
-        ({}, "'(unnamed)'"),
     ],
 )
-def test_a_differencing_disk_is_refused_by_its_parents_name(
-    tmp_path: Path, pairs: dict[str, str], named: str
-) -> None:
-    items = [*standard_items(3 * MIB, flags=2), (PARENT_LOCATOR, parent_locator(pairs), 4)]
-    error = refusal(
-        with_items(tmp_path / "d", items), "differencing", "parent", named, "Merge-VHD", at=None
-    )
-    assert type(error) is UnsupportedImageError
+def test_a_missing_parent_is_named(tmp_path: Path, pairs: dict[str, str], named: str) -> None:
+    locator = parent_locator({"parent_linkage": linkage(), **pairs})
+    error = refusal(with_parent(tmp_path / "d", locator), "parent", named, "--parent", at=None)
+    assert type(error) is MissingReferenceError
+
+
+@pytest.mark.parametrize("name", ["x" * 30000, "a\0b"])
+def test_a_parents_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    locator = parent_locator({**NAMED, "relative_path": name})
+    error = refusal(with_parent(tmp_path / "d", locator), "which no file can have", at=None)
+    assert type(error) is InvalidImageError
     assert len(str(error)) < 2000
 
 
-@pytest.mark.parametrize(
-    "locator",
-    [
-        b"?",
-        bytes(20),
-        bytes(18) + b"\xff\xff",
-        bytes(18) + b"\xff\xff" + b"\xff" * 12 * 64,
-        bytes(18) + b"\x01\x00" + struct.pack("<IIHH", 0, 0, 0xFFFF, 0xFFFF),
-    ],
-)
-def test_a_mangled_locator_is_still_a_parent(tmp_path: Path, locator: bytes) -> None:
-    items = [*standard_items(3 * MIB, flags=2), (PARENT_LOCATOR, locator, 4)]
-    error = refusal(with_items(tmp_path / "d", items), "differencing", "(unnamed)", at=None)
+def test_a_parent_without_a_name(tmp_path: Path) -> None:
+    locator = parent_locator({"parent_linkage": linkage()})
+    error = refusal(with_parent(tmp_path / "d", locator), "does not say where", at=None)
+    assert type(error) is UnsafeReferenceError
+
+
+@pytest.mark.parametrize("length", [0, 1, 19])
+def test_a_locator_shorter_than_its_header(tmp_path: Path, length: int) -> None:
+    path = with_parent(tmp_path / "d", parent_locator(NAMED)[:length])
+    error = refusal(path, f"has {length} bytes, expected at least 20", at=LOCATOR_AT)
+    assert type(error) is InvalidImageError
+
+
+def test_a_locator_of_another_type(tmp_path: Path) -> None:
+    path = with_parent(tmp_path / "d", bytes(16) + parent_locator(NAMED)[16:])
+    error = refusal(path, "of type 00000000-", "expected b04aefb7-", at=LOCATOR_AT)
     assert type(error) is UnsupportedImageError
+
+
+@pytest.mark.parametrize("count", [3, 65, 0xFFFF])
+def test_a_locator_with_more_entries_than_it_holds(tmp_path: Path, count: int) -> None:
+    body = parent_locator(NAMED)[:44] if count == 3 else parent_locator(NAMED) + bytes(12 * count)
+    path = with_parent(tmp_path / "d", body[:18] + u16(count) + body[20:])
+    error = refusal(path, f"has {count} entries", "at most 64", at=LOCATOR_AT + 18)
+    assert type(error) is InvalidImageError
+
+
+@pytest.mark.parametrize(
+    "entry", [(0xFFFFFFFF, 44, 2, 2), (44, 0xFFFFFFFF, 2, 2), (44, 44, 0xFFFF, 2),
+              (44, 44, 2, 0xFFFF), (198, 44, 2, 2)],
+)  # fmt: skip
+def test_an_entry_that_leaves_the_locator(
+    tmp_path: Path, entry: tuple[int, int, int, int]
+) -> None:
+    body = parent_locator(NAMED)
+    path = with_parent(tmp_path / "d", body[:32] + struct.pack("<IIHH", *entry) + body[44:])
+    error = refusal(path, "entry 1 of the parent locator leaves it", at=LOCATOR_AT + 32)
+    assert type(error) is InvalidImageError
+
+
+def test_a_key_twice(tmp_path: Path) -> None:
+    body = parent_locator(NAMED)
+    path = with_parent(tmp_path / "d", body[:32] + body[20:32] + body[44:])
+    error = refusal(path, "'parent_linkage' twice", at=LOCATOR_AT + 32)
+    assert type(error) is InvalidImageError
+
+
+@pytest.mark.parametrize("value", [None, "", "{}", "{bbbbbbbb}", "zz" * 16, "{" + "b" * 33 + "}"])
+def test_a_linkage_that_is_no_guid(tmp_path: Path, value: str | None) -> None:
+    pairs = {"relative_path": "base.vhdx"}
+    if value is not None:
+        pairs["parent_linkage"] = value
+    error = refusal(
+        with_parent(tmp_path / "d", parent_locator(pairs)), "parent_linkage", "expected a GUID",
+        at=LOCATOR_AT,
+    )  # fmt: skip
+    assert type(error) is InvalidImageError
+
+
+def test_a_second_linkage_that_is_no_guid(tmp_path: Path) -> None:
+    locator = parent_locator({**NAMED, "parent_linkage2": "?"})
+    error = refusal(with_parent(tmp_path / "d", locator), "parent_linkage2", at=LOCATOR_AT)
+    assert type(error) is InvalidImageError
 
 
 def test_a_parent_without_a_locator(tmp_path: Path) -> None:
     path = with_items(tmp_path / "d", standard_items(3 * MIB, flags=3))
-    assert type(refusal(path, "differencing", at=None)) is UnsupportedImageError
+    error = refusal(path, "no parent locator", "expected both", at=ITEM_AT + 4)
+    assert type(error) is InvalidImageError
 
 
 def test_a_locator_without_a_parent_is_not_read_as_zeros(tmp_path: Path) -> None:
-    items = [*standard_items(3 * MIB), (PARENT_LOCATOR, parent_locator({"relative_path": "b"}), 4)]
+    items = [*standard_items(3 * MIB), (PARENT_LOCATOR, parent_locator(NAMED), 4)]
     error = refusal(
         with_items(tmp_path / "d", items), "parent locator", "expected both", at=ITEM_AT + 4
     )

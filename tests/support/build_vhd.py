@@ -1,8 +1,9 @@
-"""Fixed and dynamic VHDs, packed by hand from the specification (1.0, Microsoft, 2006)."""
+"""VHDs of every kind, packed by hand from the specification (1.0, Microsoft, 2006)."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,11 @@ HEADER_FIELDS = {
     "parent_id": (40, 16),
     "parent_timestamp": (56, 4),
     "parent_name": (64, 512),
+    "locator": (576, 24),
+    "locator_code": (576, 4),
+    "locator_space": (580, 4),
+    "locator_length": (584, 4),
+    "locator_offset": (592, 8),
 }
 
 
@@ -84,11 +90,17 @@ def make_header(
     *,
     version: int = 0x00010000,
     parent_name: str = "",
+    parent_id: bytes = bytes(16),
+    parent_timestamp: int = 0,
+    locators: Sequence[tuple[bytes, int, int, int]] = (),
 ) -> bytes:
+    """locators: (platform code, space, length, offset) of each."""
     data = b"cxsparse" + struct.pack(">QQ", NOWHERE, table_offset)
     data += struct.pack(">III", version, entries, block_size) + bytes(4)
-    data += bytes(16 + 4 + 4)  # parent's identifier and time, reserved
+    data += parent_id + struct.pack(">II", parent_timestamp, 0)
     data += parent_name.encode("utf-16-be").ljust(512, b"\0")
+    for code, space, length, offset in locators:
+        data += struct.pack(">4sIIIQ", code, space, length, 0, offset)
     return with_checksum(data + bytes(1024 - len(data)), 36)
 
 
@@ -106,10 +118,11 @@ def fixed(data: bytes | SparseFile, **footer: Any) -> SparseFile:
 
 @dataclass
 class DynamicVhd:
-    """A dynamic VHD: call `store` for each block, then `build`.
+    """A dynamic or differencing VHD: call `store` for each block, then `build`.
 
-    The footer copy is at 0, the header at 512, the table at 1536, the blocks follow in the order
-    in which they were stored, each a sector bitmap and data.
+    The footer copy is at 0, the header at 512, the table at 1536, then the data of the parent
+    locators, each on a sector border; the blocks follow in the order in which they were stored,
+    each a sector bitmap and data.
     """
 
     virtual_size: int
@@ -118,6 +131,7 @@ class DynamicVhd:
     footer: dict[str, Any] = field(default_factory=dict)
     header: dict[str, Any] = field(default_factory=dict)
     disk_type: int = DYNAMIC
+    locators: Sequence[tuple[bytes, bytes]] = ()  # (platform code, data)
     table: dict[int, int] = field(default_factory=dict)
     pieces: list[tuple[int, bytes]] = field(default_factory=list)
 
@@ -126,7 +140,16 @@ class DynamicVhd:
             self.entries = -(-self.virtual_size // self.block_size)
         bits = self.block_size // 512
         self.bitmap_size = (bits + 4095) // 4096 * 512
-        self.first = 1536 + -(-4 * self.entries // 512) * 512
+        at = 1536 + -(-4 * self.entries // 512) * 512
+        entries = []
+        for code, data in self.locators:
+            space = -(-len(data) // 512) * 512
+            entries.append((code, space, len(data), at))
+            self.pieces.append((at, data))
+            at += space
+        if entries:
+            self.header.setdefault("locators", entries)
+        self.first = at
         self.next = self.first
 
     def store(
@@ -169,3 +192,32 @@ class DynamicVhd:
         if tail:
             image.append(self.make_footer())
         return image
+
+
+def differencing(
+    virtual_size: int,
+    block_size: int = 2 * MIB,
+    *,
+    parent_id: bytes = bytes(range(1, 17)),
+    parent_name: str = "",
+    relative: str | None = None,
+    absolute: str | None = None,
+    locators: Sequence[tuple[bytes, bytes]] = (),
+    **header: Any,
+) -> DynamicVhd:
+    """A differencing VHD without blocks, of the parent with this unique id.
+
+    relative, absolute: the locators that Windows writes. locators: more of them.
+    """
+    given = list(locators)
+    if absolute is not None:
+        given.append((b"W2ku", absolute.encode("utf-16-le")))
+    if relative is not None:
+        given.append((b"W2ru", relative.encode("utf-16-le")))
+    return DynamicVhd(
+        virtual_size,
+        block_size,
+        disk_type=DIFFERENCING,
+        locators=given,
+        header={"parent_id": parent_id, "parent_name": parent_name, **header},
+    )

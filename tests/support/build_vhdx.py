@@ -158,10 +158,11 @@ def header(
     version: int = 1,
     log_length: int = MIB,
     log_offset: int = LOG,
+    data_id: uuid.UUID = DATA_ID,
 ) -> bytes:
     """One header, 4096 bytes (2.2.2)."""
     fields = struct.pack(
-        "<4sIQ16s16s16sHHIQ", b"head", 0, sequence, FILE_ID.bytes_le, DATA_ID.bytes_le,
+        "<4sIQ16s16s16sHHIQ", b"head", 0, sequence, FILE_ID.bytes_le, data_id.bytes_le,
         log_id.bytes_le, log_version, version, log_length, log_offset,
     )  # fmt: skip
     return sealed(fields.ljust(4096, b"\0"))
@@ -221,10 +222,26 @@ def bat_index(block: int, block_size: int = MIB, sector_size: int = 512) -> int:
     return block + block // (2**23 * sector_size // block_size)
 
 
-def bat_length(virtual_size: int, block_size: int = MIB, sector_size: int = 512) -> int:
-    """Bytes of the BAT region: the entries up to the last block's, in whole MiB."""
-    last = -(-virtual_size // block_size) - 1
-    return -(-8 * (bat_index(last, block_size, sector_size) + 1) // MIB) * MIB
+def bitmap_index(chunk: int, block_size: int = MIB, sector_size: int = 512) -> int:
+    """Where the BAT has a chunk's sector bitmap: behind its payload blocks."""
+    ratio = 2**23 * sector_size // block_size
+    return chunk * (ratio + 1) + ratio
+
+
+def bat_length(
+    virtual_size: int, block_size: int = MIB, sector_size: int = 512, has_parent: bool = False
+) -> int:
+    """Bytes of the BAT region, in whole MiB: the entries up to the last block's, or to the last
+    bitmap's of a differencing disk."""
+    last = bat_index(-(-virtual_size // block_size) - 1, block_size, sector_size)
+    if has_parent:
+        last = bitmap_index(-(-virtual_size // (2**23 * sector_size)) - 1, block_size, sector_size)
+    return -(-8 * (last + 1) // MIB) * MIB
+
+
+def linkage(data_id: uuid.UUID = DATA_ID) -> str:
+    """A parent's identity as Hyper-V writes it."""
+    return "{" + str(data_id) + "}"
 
 
 def write_vhdx(
@@ -242,6 +259,11 @@ def write_vhdx(
     items: Sequence[tuple[uuid.UUID, bytes, int]] | None = None,
     regions: Sequence[tuple[uuid.UUID, int, int, int]] | None = None,
     short_end: bool = False,
+    parent: Mapping[str, str] | None = None,
+    partial: Mapping[int, bytes] | None = None,
+    bitmaps: Mapping[int, bytes] | None = None,
+    bitmap_states: Mapping[int, int] | None = None,
+    data_id: uuid.UUID = DATA_ID,
 ) -> Path:
     """Write a sparse VHDX and return its path.
 
@@ -251,36 +273,56 @@ def write_vhdx(
     places: file offsets of blocks, MiB, in place of the next free one.
     entries, log: log entries from the start of the log, or the whole log; both make it dirty.
     short_end: the file ends with the last payload byte instead of a whole block.
+    parent: the pairs of a parent locator, which make it a differencing disk.
+    partial: payload of blocks in state 7. bitmaps: by chunk, in state 6, up to 1 MiB each.
+    bitmap_states: raw entries of bitmaps that have no block.
     """
     blocks, states, places = blocks or {}, states or {}, places or {}
-    bat_size = bat_length(virtual_size, block_size, sector_size)
+    partial, bitmaps, bitmap_states = partial or {}, bitmaps or {}, bitmap_states or {}
+    has_parent = parent is not None
+    bat_size = bat_length(virtual_size, block_size, sector_size, has_parent)
     free = BAT + bat_size
     end = free
     table: dict[int, int] = dict(states)
     with open(path, "wb") as file:
-        for block, body in blocks.items():
+        indices: dict[int, int] = {
+            bitmap_index(chunk, block_size, sector_size): entry
+            for chunk, entry in bitmap_states.items()
+        }
+        for chunk, body in bitmaps.items():
+            assert len(body) <= MIB
+            indices[bitmap_index(chunk, block_size, sector_size)] = free | 6
+            file.seek(free)
+            file.write(body.ljust(MIB, b"\0"))
+            free = end = free + MIB
+        for block, body in {**blocks, **partial}.items():
             place = places.get(block, free)
             assert place % MIB == 0 and len(body) <= block_size
-            table[block] = place | 6
+            table[block] = place | (7 if block in partial else 6)
             file.seek(place)
             file.write(body)
             free = max(free, place + block_size)
             end = max(end, place + (len(body) if short_end else block_size))
         file.truncate(end)
         for block, entry in table.items():
-            file.seek(BAT + 8 * bat_index(block, block_size, sector_size))
+            indices[bat_index(block, block_size, sector_size)] = entry
+        for index, entry in indices.items():
+            file.seek(BAT + 8 * index)
             file.write(struct.pack("<Q", entry))
         if entries is not None:
             log = log_bytes(entries, end)
         if items is None:
-            items = standard_items(virtual_size, block_size, sector_size, flags=int(fixed))
+            flags = int(fixed) | 2 * has_parent
+            items = standard_items(virtual_size, block_size, sector_size, flags=flags)
+            if parent is not None:
+                items.append((PARENT_LOCATOR, parent_locator(parent), 4))
         if regions is None:
             regions = [(BAT_REGION, BAT, bat_size, 1), (METADATA_REGION, METADATA, MIB, 1)]
         log_id = NO_LOG if log is None else LOG_ID
         pieces = {
             0: b"vhdxfile" + CREATOR.encode("utf-16-le"),
-            HEADERS[0]: header(6, log_id=log_id),
-            HEADERS[1]: header(7, log_id=log_id),
+            HEADERS[0]: header(6, log_id=log_id, data_id=data_id),
+            HEADERS[1]: header(7, log_id=log_id, data_id=data_id),
             REGION_TABLES[0]: region_table(regions),
             REGION_TABLES[1]: region_table(regions),
             LOG: log or b"",

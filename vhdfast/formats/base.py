@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
-from .._native import split_holes
+from .._native import gather, split_holes
 from ..errors import InvalidImageError, UnsafeReferenceError, UsageError
-from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, overlay
+from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, merge, overlay
 from ..files import Source
 from ..references import MAX_DEPTH, References
 
@@ -28,6 +29,7 @@ __all__ = [
     "Notice",
     "OpenOptions",
     "ReadOptions",
+    "read_each",
 ]
 
 Path = str | os.PathLike[str]
@@ -233,6 +235,10 @@ class ImageFormat(ABC):
         rows = self.rows(offset, length, max_rows)
         if self.options.ask_holes:
             rows = self._without_holes(rows, max_rows)
+        if self.parent is not None:
+            rows = merge(rows)
+            if len(rows) > max_rows:  # each layer keeps its rows while it asks the one below
+                rows = rows[:max_rows].copy()
         rows = self._over_parent(rows, max_rows)
         sizes = [source.size for source in self.sources]
         return ExtentMap.checked(offset, length, rows, sizes, max_rows)
@@ -274,10 +280,13 @@ class ImageFormat(ABC):
         self.sources.append(source)
         return source
 
-    def open_parent(self, name: str | None, format_name: str | None, what: str) -> ImageFormat:
+    def open_parent(
+        self, name: str | Sequence[str] | None, format_name: str | None, what: str
+    ) -> ImageFormat:
         """Open the image below this one, which UNALLOCATED rows are then looked up in.
 
-        name: as it stands in this image (None: it names none, the user must have).
+        name: as it stands in this image (None: it names none, the user must have); several names
+        are tried in turn, and one that leads back into the chain only where no other leads on.
         format_name: as it stands there, None where the image does not say.
         Raises what `open_file` and opening an image raise, InvalidImageError for a chain that is
         too long or comes back to itself.
@@ -285,17 +294,18 @@ class ImageFormat(ABC):
         from . import open_format
 
         options = self.options
+        names = () if name is None else (name,) if isinstance(name, str) else tuple(name)
         trail = (*options.trail, self.source.identity)
         if options.parents:
             source = options.references.open_named(options.parents[0])
-        elif name is None:
+        elif not names:
             raise UnsafeReferenceError(
                 f"the image does not say where its {what} is",
                 path=self.source.path,
                 hint="name it with --parent FILE",
             )
         else:
-            source = options.references.open(self.source, name, what)
+            source = options.references.open_first(self.source, names, what, trail)
         if source.identity in trail:
             raise InvalidImageError(
                 f"the {what} {source.path} stands above itself in the chain",
@@ -343,6 +353,19 @@ class ImageFormat(ABC):
         """Close all sources. May be called twice."""
         for source in self.sources:
             source.close()
+
+
+def read_each(
+    source: Source, offsets: npt.NDArray[np.uint64], size: int
+) -> npt.NDArray[np.uint8]:
+    """`size` bytes at each of the offsets, as an array of a row each.
+
+    Raises CorruptImageError where they end beyond the source's end, ReadError.
+    """
+    if source.can_be_read_natively:
+        return gather(source, offsets, size)
+    parts = [source.read_exact(int(at), size, "table") for at in offsets]
+    return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(len(parts), size)
 
 
 FORMATS: dict[str, type[ImageFormat]] = {}

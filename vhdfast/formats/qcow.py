@@ -15,7 +15,6 @@ from ..extents import Codec, Kind, Rows, clip, concatenate, cut_at_file_end, mak
 from ..files import Source
 from ..units import MAX_OFFSET
 from .base import Glimpse, ImageFormat, ImageInfo, OpenOptions
-from .qcow2 import refuse_parents
 from .qcow2.header import MAGIC, backing_name, refuse_encryption
 from .qcow2.levels import Layout, TwoLevels, first_true
 
@@ -86,11 +85,11 @@ class QcowImage(ImageFormat):
         self._length_shift = 63 - header.cluster_bits
         if header.backing_file is not None:
             self.open_parent(header.backing_file, None, "backing file")
-        else:
-            refuse_parents(source, options)
 
     def info(self) -> ImageInfo:
-        parent = self.header.backing_file
+        details: dict[str, object] = {"L2 table entries": 1 << self.header.l2_bits}
+        if self.header.backing_file is not None:
+            details["backing file"] = printable(self.header.backing_file)
         return ImageInfo(
             format=self.name,
             subformat="v1",
@@ -98,8 +97,7 @@ class QcowImage(ImageFormat):
             virtual_size=self.virtual_size,
             file_size=self.source.size,
             block_size=self.cluster_size,
-            parent=None if parent is None else printable(parent),
-            details={"L2 table entries": 1 << self.header.l2_bits},
+            details=details,
             notices=tuple(self.notices),
         )
 

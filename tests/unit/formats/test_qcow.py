@@ -114,7 +114,7 @@ def test_the_format_of_a_backing_file_must_be_said_by_the_user(qcow, refused, tm
     image = qcow(file, backing_format="raw")
     base = pattern(9, 8192)
     assert image.pread(0, 8192) == base[:512] + pattern(1, 512) + base[1024:]
-    assert image.info().parent == "base.raw"
+    assert image.info().parent == str(tmp_path / "base.raw")
 
 
 def test_the_user_names_a_backing_file_that_the_image_does_not_have(refused, tmp_path):

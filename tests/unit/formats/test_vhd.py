@@ -11,10 +11,12 @@ from vhdfast.errors import (
     InvalidImageError,
     UnsupportedImageError,
 )
+from vhdfast.files import Source
+from vhdfast.formats import open_format
+from vhdfast.image import Image
 
 from ...support import KIB, MIB, SparseFile, pattern, rows_of
 from ...support.build_vhd import (
-    DIFFERENCING,
     DYNAMIC,
     DynamicVhd,
     fixed,
@@ -211,7 +213,7 @@ def test_later_minor_version_is_read(opened):
 def test_unknown_disk_type(refused, kind):
     file = SparseFile(4096)
     file.append(make_footer(4096, kind))
-    refused(UnsupportedImageError, file, f"disk type {kind}", "2 (fixed) or 3 (dynamic)")
+    refused(UnsupportedImageError, file, f"disk type {kind}", "or 4 (differencing)")
 
 
 @pytest.mark.parametrize("size", [0, 1 << 63, (1 << 64) - 1])
@@ -666,19 +668,44 @@ def test_file_cut_before_a_block(refused):
     refused(CorruptImageError, file, "block 1 ", "at 0x1a00", "end at 0x1a00", when="walking")
 
 
-def test_differencing_names_its_parent(refused):
-    vhd = DynamicVhd(20 * KIB, 4 * KIB, disk_type=DIFFERENCING)
-    vhd.header["parent_name"] = "C:\\disks\\base \u00e9.vhd"
-    refused(
-        UnsupportedImageError, vhd.build(), "differencing VHD", "base \u00e9.vhd", "Merge-VHD"
-    )
-
-
-def test_differencing_without_a_name(refused):
-    vhd = DynamicVhd(20 * KIB, 4 * KIB, disk_type=DIFFERENCING)
-    refused(UnsupportedImageError, vhd.build(), "differencing VHD", "(unnamed)")
-
-
 def test_the_builders_checksum_is_the_known_one():
     """A footer of all zeros but one byte: the complement of that byte."""
     assert with_checksum(b"\x05" + bytes(511), 64)[64:68] == b"\xff\xff\xff\xfa"
+
+
+def test_a_block_with_more_sectors_than_are_looked_at_at_once(opened, codes):
+    # 512 MiB a block, 2^20 sectors. Marked: the last sector of the first quarter, the first one
+    # of the second, and the last one of all.
+    vhd = DynamicVhd(1 << 30, 1 << 29)
+    bitmap = bytearray(1 << 17)
+    bitmap[(1 << 15) - 1], bitmap[1 << 15], bitmap[-1] = 0x01, 0x80, 0x01
+    data = vhd.store(1, bitmap=bytes(bitmap))
+    image = opened(vhd.build(), ask_holes=False)
+    start = 1 << 29
+    found = [row for row in rows_of(image.windows()) if row[2] == "DATA"]
+    assert found == [
+        (start + (1 << 27) - 512, 512, "DATA", 0, data + (1 << 27) - 512),
+        (start + (1 << 27), 512, "DATA", 0, data + (1 << 27)),
+        (start + (1 << 29) - 512, 512, "DATA", 0, data + (1 << 29) - 512),
+    ]
+    assert codes(image) == []
+
+
+def test_bitmaps_of_a_source_that_only_python_reads(tmp_path):
+    vhd = small()
+    vhd.store(4, pattern(4, 4 * KIB), bitmap=b"\x0f")
+    stored = vhd.build().write(tmp_path / "disk.vhd").read_bytes()
+
+    class Remote(Source):
+        path, size = "https://host/disk.vhd", len(stored)
+
+        def fileno(self):
+            return None
+
+        def read(self, offset, length):
+            return stored[offset : offset + length]
+
+    with Image(open_format(Remote())) as image:
+        assert image.pread(0, 20 * KIB) == (
+            SMALL_BYTES[: 16 * KIB] + bytes(2 * KIB) + pattern(4, 4 * KIB)[2048:]
+        )

@@ -10,7 +10,6 @@ from typing import Any
 from ...errors import (
     InvalidImageError,
     UnsupportedImageError,
-    UsageError,
     VhdfastError,
     printable,
 )
@@ -33,7 +32,7 @@ from .header import (
 from .snapshots import LISTED, Snapshot, choose, walk
 from .tables import ClusterTable
 
-__all__ = ["Qcow2Image", "refuse_parents"]
+__all__ = ["Qcow2Image"]
 
 # What qemu calls formats that have another name here.
 _QEMU_NAMES = {"vpc": "vhd", "file": "raw", "host_device": "raw"}
@@ -45,6 +44,7 @@ class Qcow2Image(ImageFormat):
     name = "qcow2"
     title = "qcow2, versions 2 and 3 (QEMU)"
     suffixes = (".qcow2",)
+    has_snapshots = True
 
     @classmethod
     def probe(cls, glimpse: Glimpse) -> str | None:
@@ -94,8 +94,6 @@ class Qcow2Image(ImageFormat):
                 _parent_format(source, header.backing_format),
                 "backing file",
             )
-        else:
-            refuse_parents(source, options)
 
     def _disk_size(self) -> int:
         """Bytes. A snapshot keeps the size that the disk had."""
@@ -185,6 +183,8 @@ class Qcow2Image(ImageFormat):
             "compression": "zstd" if header.codec == Codec.ZSTD else "zlib",
             "extended L2": header.is_extended,
         }
+        if header.backing_file is not None:
+            details["backing file"] = printable(header.backing_file)
         if header.backing_format is not None:
             details["backing format"] = printable(header.backing_format)
         if header.data_file is not None:
@@ -195,7 +195,6 @@ class Qcow2Image(ImageFormat):
             details["first snapshots"] = [snapshot.to_dict() for snapshot in self._listed]
         if self.snapshot is not None:
             details["snapshot read"] = str(self.snapshot)
-        parent = header.backing_file
         return ImageInfo(
             format=self.name,
             subformat=f"v{header.version}",
@@ -203,7 +202,6 @@ class Qcow2Image(ImageFormat):
             virtual_size=self.virtual_size,
             file_size=self.source.size,
             block_size=header.cluster_size,
-            parent=None if parent is None else printable(parent),
             details=details,
             notices=tuple(self.notices),
         )
@@ -237,20 +235,6 @@ def _parent_format(source: Source, name: str | None) -> str | None:
             "rebase -u -F qcow2 -b NEW IMAGE",
         )
     return ours
-
-
-def refuse_parents(source: Source, options: OpenOptions) -> None:
-    """Raise UsageError where the user names a backing file and the image has none.
-
-    What the image does not hold is zeros then: another disk's bytes there would be no one's disk.
-    """
-    if options.parents:
-        raise UsageError(
-            f"{printable(options.parents[0])!r} is named as backing file, and the image has none",
-            path=source.path,
-            hint="leave it out; or make the image refer to it: qemu-img rebase -u -F FORMAT -b "
-            "FILE IMAGE",
-        )
 
 
 def _be(data: bytes, offset: int, size: int) -> int:

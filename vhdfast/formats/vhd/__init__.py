@@ -1,7 +1,6 @@
-"""VHD, fixed and dynamic, as Virtual PC, Hyper-V, Azure and everyone after them write it.
+"""VHD, as Virtual PC, Hyper-V, Azure and everyone after them write it.
 
 Source: Virtual Hard Disk Image Format Specification 1.0 (Microsoft, 2006).
-Differencing disks are refused by name until their chains are read.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from ...units import MAX_OFFSET, MIB
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .dynamic import BlockTable, DynamicHeader
 from .footer import COOKIE, FOOTER_LENGTH, OLD_FOOTER_LENGTH, DiskType, Footer
+from .parent import ParentLocators, check_parent, read_locators
 
 __all__ = ["VhdImage"]
 
@@ -33,11 +33,11 @@ class _Copy:
 
 
 class VhdImage(ImageFormat):
-    """A fixed or dynamic VHD."""
+    """A fixed, dynamic or differencing VHD."""
 
     name = "vhd"
-    title = "VHD, fixed and dynamic (Virtual PC, Hyper-V, Azure)"
-    suffixes = (".vhd", ".vpc")
+    title = "VHD: fixed, dynamic, differencing (Virtual PC, Hyper-V, Azure)"
+    suffixes = (".vhd", ".avhd", ".vpc")
 
     @classmethod
     def probe(cls, glimpse: Glimpse) -> str | None:
@@ -65,6 +65,7 @@ class VhdImage(ImageFormat):
         super().__init__(source, options)
         self.table: BlockTable | None = None
         self.header: DynamicHeader | None = None
+        self.locators: ParentLocators | None = None
         head, at_end = self._copy_at(0), self._copy_at_end()
         if at_end is not None and head is not None and _is_guests(at_end, head):
             at_end = None
@@ -181,7 +182,9 @@ class VhdImage(ImageFormat):
             )
         if footer.disk_type not in (DiskType.FIXED, DiskType.DYNAMIC, DiskType.DIFFERENCING):
             raise UnsupportedImageError(
-                f"VHD disk type {footer.disk_type}, expected 2 (fixed) or 3 (dynamic)", path=path
+                f"VHD disk type {footer.disk_type}, expected 2 (fixed), 3 (dynamic) or 4 "
+                "(differencing)",
+                path=path,
             )
         if not 0 < footer.current_size <= MAX_OFFSET:
             raise InvalidImageError(
@@ -236,20 +239,15 @@ class VhdImage(ImageFormat):
 
     def _open_dynamic(self) -> None:
         header = DynamicHeader.read(self.source, self.footer.data_offset)
-        if self.footer.disk_type == DiskType.DIFFERENCING:
-            raise UnsupportedImageError(
-                f"a differencing VHD: it holds only the changes to its parent "
-                f"{header.parent_name or '(unnamed)'!r}",
-                path=self.source.path,
-                hint="merge it into its parent first (Hyper-V: Merge-VHD, or Convert-VHD)",
-            )
         self.header = header
         self.virtual_size = self._chosen_size()
         if self.options.chs_size:  # a geometry may span more than the disk has blocks for
             self.virtual_size = min(
                 self.virtual_size, max(1, header.max_table_entries) * header.block_size
             )
-        self.table = BlockTable(self.source, header, self.virtual_size, self.limit)
+        differencing = self.footer.disk_type == DiskType.DIFFERENCING
+        absent = Kind.UNALLOCATED if differencing else Kind.ZERO
+        self.table = BlockTable(self.source, header, self.virtual_size, self.limit, absent)
         if not header.is_intact:
             self._prove_header(header)
         if not self.table.is_checked_for_overlaps:
@@ -258,6 +256,11 @@ class VhdImage(ImageFormat):
                 f"the table has {self.table.count} entries, too many to look for blocks that "
                 "overlap",
             )
+        if differencing:
+            self.locators = read_locators(self.source, header, self.notice)
+            parent = self.open_parent(self.locators.names, "vhd", "parent")
+            assert isinstance(parent, VhdImage)
+            check_parent(self, header, parent, self.notice)
 
     def _prove_header(self, header: DynamicHeader) -> None:
         """A header with a wrong checksum is used where its table has just the entries needed."""
@@ -294,6 +297,10 @@ class VhdImage(ImageFormat):
         if self.table is not None and self.header is not None:
             details["table entries"] = self.header.max_table_entries
             details["table offset"] = self.header.table_offset
+        if self.locators is not None and self.header is not None:
+            details["parent unique id"] = str(self.header.parent_id)
+            details["parent timestamp"] = self.header.parent_time
+            details.update(self.locators.details)
         return ImageInfo(
             format=self.name,
             subformat=DiskType(footer.disk_type).name.lower(),
@@ -304,6 +311,7 @@ class VhdImage(ImageFormat):
             creator=footer.creator_name,
             geometry=footer.geometry,
             identifiers={"unique id": str(footer.unique_id)},
+            parent=None if self.parent is None else self.parent.source.path,
             details=details,
             notices=tuple(self.notices),
         )
@@ -319,7 +327,7 @@ class VhdImage(ImageFormat):
                 "the last block in the file is short; what it lacks reads as zeros",
                 self.limit,
             )
-        if self.table.empty_bitmaps:
+        if self.table.empty_bitmaps and self.parent is None:
             self.notice(
                 "empty-bitmaps",
                 "blocks are stored of which no sector is marked as written; they read as zeros",

@@ -1,4 +1,6 @@
-"""The dynamic header, the block allocation table and the sector bitmaps of a dynamic VHD.
+"""The dynamic header, the block allocation table and the sector bitmaps.
+
+Dynamic and differencing disks have them. In a differencing one, what is not stored is the parent's.
 
 Source: Virtual Hard Disk Image Format Specification 1.0 (Microsoft, 2006), "Dynamic Disk Header
 Format", "Block Allocation Table and Data Blocks". All fields are big-endian.
@@ -7,16 +9,18 @@ Format", "Block Allocation Table and Data Blocks". All fields are big-endian.
 from __future__ import annotations
 
 import struct
+import uuid
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ..._native import gather, vhd_checksum
+from ..._native import vhd_checksum
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, clip, concatenate, make_rows
 from ...files import Source
 from ...units import SECTOR, round_up
+from ..base import read_each
 
 __all__ = ["BlockTable", "DynamicHeader"]
 
@@ -43,7 +47,10 @@ class DynamicHeader:
     block_size: int
     stored_checksum: int
     checksum: int
-    parent_name: str
+    parent_id: uuid.UUID
+    parent_time: int  # seconds since the footer's EPOCH
+    parent_name: str  # as it stands there
+    locators: bytes  # eight entries of 24 bytes
 
     @property
     def is_intact(self) -> bool:
@@ -61,8 +68,8 @@ class DynamicHeader:
             )
         data = source.read_exact(offset, HEADER_LENGTH, "dynamic header")
         (
-            cookie, _next, table_offset, version, entries, block_size, stored_checksum, _parent_id,
-            _parent_time, _reserved, parent_name, _locators, _rest,
+            cookie, _next, table_offset, version, entries, block_size, stored_checksum, parent_id,
+            parent_time, _reserved, parent_name, locators, _rest,
         ) = _LAYOUT.unpack(data)  # fmt: skip
         if cookie != COOKIE:
             raise CorruptImageError(
@@ -84,7 +91,6 @@ class DynamicHeader:
                 offset=offset + 32,
                 hint="the dynamic header is damaged: copy the image again",
             )
-        name = parent_name.decode("utf-16-be", "replace").split("\0", 1)[0]
         return cls(
             offset=offset,
             table_offset=table_offset,
@@ -92,23 +98,33 @@ class DynamicHeader:
             block_size=block_size,
             stored_checksum=stored_checksum,
             checksum=vhd_checksum(data),
-            parent_name="".join(c if c.isprintable() else "?" for c in name),
+            parent_id=uuid.UUID(bytes=parent_id),
+            parent_time=parent_time,
+            parent_name=parent_name.decode("utf-16-be", "replace").split("\0", 1)[0],
+            locators=locators,
         )
 
 
 class BlockTable:
-    """Where the blocks of a dynamic VHD lie. Reads the table in windows, never whole.
+    """Where the blocks of a VHD lie. Reads the table in windows, never whole.
 
     limit: where block data ends at the latest, bytes (the trailing footer, or the file's end).
+    absent: what a sector is that is not stored: ZERO, or UNALLOCATED where the parent has it.
     """
 
     def __init__(
-        self, source: Source, header: DynamicHeader, virtual_size: int, limit: int
+        self,
+        source: Source,
+        header: DynamicHeader,
+        virtual_size: int,
+        limit: int,
+        absent: Kind = Kind.ZERO,
     ) -> None:
         self.source = source
         self.header = header
         self.virtual_size = virtual_size
         self.limit = limit
+        self.absent = absent
         self.block_size = header.block_size
         self.sectors = header.block_size // SECTOR
         self.bitmap_size = round_up(-(-self.sectors // 8), SECTOR)
@@ -218,7 +234,14 @@ class BlockTable:
         starts = entries[used] * np.uint64(SECTOR)
         full, bitmaps = self._read_bitmaps(starts)
         partial = np.flatnonzero(~full)
-        bits_batch = max(1, BIT_BATCH // self.sectors)
+        bits_batch = BIT_BATCH // self.sectors
+        low = 0
+        if not bits_batch and len(partial) and used[partial[0]] == 0:
+            # A block with more bits than are looked at at once: the part that `offset` lies in.
+            bits_batch = 1
+            within = offset % self.block_size
+            low = within // SECTOR // BIT_BATCH * BIT_BATCH
+            length = min(length, (low + BIT_BATCH) * SECTOR - within)
         if len(partial) > bits_batch:
             stop = partial[bits_batch]
             entries = entries[: used[stop]]
@@ -230,14 +253,19 @@ class BlockTable:
         )
         data_starts = np.zeros(len(entries), dtype=np.uint64)
         data_starts[used] = starts + np.uint64(self.bitmap_size)
-        kinds = np.full(len(entries), Kind.ZERO, dtype=np.uint8)
+        kinds = np.full(len(entries), self.absent, dtype=np.uint8)
         kinds[used] = Kind.DATA
         rows = make_rows(block_offsets, self.block_size, kinds, data_starts)
         if len(partial):
             whole = np.ones(len(entries), dtype=bool)
             whole[used[partial]] = False
+            bitmaps = bitmaps[partial]
+            self.empty_bitmaps += int((~bitmaps.any(axis=1)).sum())
+            shift = np.uint64(low * SECTOR)
             pieces = self._sector_rows(
-                bitmaps[partial], block_offsets[used[partial]], data_starts[used[partial]]
+                bitmaps[:, low // 8 : (low + BIT_BATCH) // 8],
+                block_offsets[used[partial]] + shift,
+                data_starts[used[partial]] + shift,
             )
             rows = concatenate([rows[whole], pieces])
             rows = rows[np.argsort(rows["offset"], kind="stable")]
@@ -247,35 +275,37 @@ class BlockTable:
         self, starts: npt.NDArray[np.uint64]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
         """(whether all sectors of the block are marked, the bitmaps) of blocks at `starts`."""
-        bitmaps = gather(self.source, starts, self.bitmap_size)
+        bitmaps = read_each(self.source, starts, self.bitmap_size)
         width = -(-self.sectors // 8)
         bitmaps = bitmaps[:, :width]
         all_set = (0xFF << (8 * width - self.sectors)) & 0xFF if self.sectors < 8 else 0xFF
-        full: npt.NDArray[np.bool_] = ((bitmaps & all_set) == all_set).all(axis=1)
+        bitmaps = bitmaps & np.uint8(all_set)
+        full: npt.NDArray[np.bool_] = (bitmaps == all_set).all(axis=1)
         return full, bitmaps
 
     def _sector_rows(
         self,
         bitmaps: npt.NDArray[np.uint8],
-        block_offsets: npt.NDArray[np.uint64],
-        data_starts: npt.NDArray[np.uint64],
+        offsets: npt.NDArray[np.uint64],
+        places: npt.NDArray[np.uint64],
     ) -> Rows:
-        """Rows of blocks of which some sectors are not marked: those read as zeros.
+        """Rows of blocks of which some sectors are not marked: those are absent.
 
-        Bits are most significant first.
+        offsets, places: where the sector of each bitmap's first bit lies, in the disk and in the
+        file. Bits are most significant first.
         """
-        bits = np.unpackbits(bitmaps, axis=1, count=self.sectors)
-        self.empty_bitmaps += int((~bits.any(axis=1)).sum())
+        sectors = min(self.sectors, 8 * bitmaps.shape[1])
+        bits = np.unpackbits(bitmaps, axis=1, count=sectors)
         begins = np.ones(bits.shape, dtype=bool)
         begins[:, 1:] = bits[:, 1:] != bits[:, :-1]
         at = np.flatnonzero(begins.ravel())
         lengths = np.diff(np.append(at, bits.size)).astype(np.uint64) * np.uint64(SECTOR)
-        block, sector = np.divmod(at, self.sectors)
+        block, sector = np.divmod(at, sectors)
         within = sector.astype(np.uint64) * np.uint64(SECTOR)
         marked = bits.ravel()[at].astype(bool)
         return make_rows(
-            block_offsets[block] + within,
+            offsets[block] + within,
             lengths,
-            np.where(marked, Kind.DATA, Kind.ZERO),
-            np.where(marked, data_starts[block] + within, 0),
+            np.where(marked, Kind.DATA, self.absent),
+            np.where(marked, places[block] + within, 0),
         )

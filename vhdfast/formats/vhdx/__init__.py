@@ -1,14 +1,13 @@
-"""VHDX, fixed and dynamic, as Hyper-V, Disk2vhd and qemu write it.
+"""VHDX, as Hyper-V, Disk2vhd and qemu write it.
 
 Source: [MS-VHDX] Virtual Hard Disk v2 (VHDX) File Format.
-Differencing disks are refused by name until their chains are read.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ...errors import CorruptImageError, UnsupportedImageError
+from ...errors import CorruptImageError
 from ...extents import Kind, Rows, concatenate, cut_at_file_end, make_rows
 from ...files import Source
 from ...units import KIB
@@ -27,16 +26,17 @@ from .headers import (
 )
 from .log import NO_OWNER, SECTOR, ZERO_OWNER, PatchedSource, read_log
 from .metadata import read_metadata
+from .parent import check_parent
 
 __all__ = ["VhdxImage"]
 
 
 class VhdxImage(ImageFormat):
-    """A fixed or dynamic VHDX."""
+    """A fixed, dynamic or differencing VHDX."""
 
     name = "vhdx"
-    title = "VHDX, fixed and dynamic (Hyper-V)"
-    suffixes = (".vhdx",)
+    title = "VHDX: fixed, dynamic, differencing (Hyper-V)"
+    suffixes = (".vhdx", ".avhdx")
 
     @classmethod
     def probe(cls, glimpse: Glimpse) -> str | None:
@@ -87,11 +87,14 @@ class VhdxImage(ImageFormat):
         self.metadata = read_metadata(view, regions.metadata)
         self.virtual_size = self.metadata.virtual_size
         self.sector_size = self.metadata.logical_sector_size
-        if self.metadata.has_parent:
-            raise self._refuse_parent()
         self.table = BlockTable(
             view, regions.bat, self.metadata, [regions.bat, regions.metadata, *log]
         )
+        locator = self.metadata.locator
+        if locator is not None:
+            parent = self.open_parent(locator.names, self.name, "parent")
+            assert isinstance(parent, VhdxImage)
+            check_parent(self, locator, parent)
 
     def _log_region(self) -> list[Region]:
         """The log's place, checked; an empty log may have none."""
@@ -108,27 +111,12 @@ class VhdxImage(ImageFormat):
             return []
         return [region]
 
-    def _refuse_parent(self) -> UnsupportedImageError:
-        parent = self.metadata.parent
-        name = next(
-            (
-                parent[key]
-                for key in ("relative_path", "absolute_win32_path", "volume_path")
-                if parent.get(key)
-            ),
-            "(unnamed)",
-        )
-        return UnsupportedImageError(
-            f"a differencing VHDX: it holds only the changes to its parent {name!r}",
-            path=self.source.path,
-            hint="merge it into its parent first (Hyper-V: Merge-VHD, or Convert-VHD)",
-        )
-
     def info(self) -> ImageInfo:
         metadata, header = self.metadata, self.header
+        locator = metadata.locator
         return ImageInfo(
             format=self.name,
-            subformat="fixed" if metadata.is_fixed else "dynamic",
+            subformat=metadata.subformat,
             path=self.source.path,
             virtual_size=self.virtual_size,
             file_size=self.source.size,
@@ -140,12 +128,14 @@ class VhdxImage(ImageFormat):
                 "data write guid": str(header.data_write_id),
                 "file write guid": str(header.file_write_id),
             },
+            parent=None if self.parent is None else self.parent.source.path,
             details={
                 "physical sector size": metadata.physical_sector_size,
                 "log": "dirty, replayed in memory" if self._patched is not None else "empty",
                 "log size": header.log_length,
                 "chunk ratio": self.table.chunk_ratio,
                 "header sequence": header.sequence,
+                **({} if locator is None else locator.details),
             },
             notices=tuple(self.notices),
         )

@@ -3,6 +3,9 @@
 Source: [MS-VHDX] 2.5 "BAT". Entries are 64 bits, little-endian: the state in bits 0-2, the offset
 in MiB in bits 20-63. After each chunk of payload entries comes one for the chunk's sector bitmap,
 in fixed and dynamic disks too, where it is never used.
+
+A differencing disk asks its parent for blocks that are not present, and for the sectors of
+partially present ones that the bitmap leaves clear (2.4 "Blocks").
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import CorruptImageError
-from ...extents import Kind, Rows, clip, make_rows
+from ...extents import Kind, Rows, clip, concatenate, make_rows
 from ...files import Source
 from ...units import MIB
+from ..base import read_each
 from .headers import HEADER_SECTION, Region
 from .metadata import Metadata
 
@@ -21,13 +25,21 @@ __all__ = ["BlockTable"]
 
 # Sectors that one sector bitmap block of 1 MiB speaks for.
 SECTORS_IN_CHUNK = 1 << 23
-FULLY_PRESENT = 6
-# Not present, undefined, zero, unmapped, and unmapped as specification 0.95 numbered it.
-_READS_AS_ZERO = (0, 1, 2, 3, 5)
+BITMAP_SIZE = MIB
+NOT_PRESENT = 0
+FULLY_PRESENT = 6  # of a sector bitmap's entry: present
+PARTIALLY_PRESENT = 7
+# Undefined, zero, unmapped, and unmapped as specification 0.95 numbered it.
+_READS_AS_ZERO = (1, 2, 3, 5)
 # Stored blocks up to which the table is sorted to find overlaps (4 TiB at 1 MiB a block).
 OVERLAP_BLOCKS = 1 << 22
 WINDOW_ENTRIES = 1 << 16
+# The same for a disk with partially present blocks, of which a window has room for few.
+DIFFERENCING_ENTRIES = 1 << 13
+# Bits of sector bitmaps that are turned into rows at once: of at most 1024 blocks.
+BIT_BATCH = 1 << 18
 
+_NONE: npt.NDArray[np.intp] = np.zeros(0, dtype=np.intp)
 
 class BlockTable:
     """Reads the table in windows, never whole.
@@ -46,7 +58,15 @@ class BlockTable:
         self.count = -(-self.virtual_size // self.block_size)
         self.reserved = [Region("header section", 0, HEADER_SECTION), *reserved]
         self.overlaps_checked: bool | None = None
-        needed = 8 * (self.count + (self.count - 1) // self.chunk_ratio)
+        self.has_parent = metadata.has_parent
+        self.sector_size = metadata.logical_sector_size
+        self.sectors = self.block_size // self.sector_size
+        chunks = -(-self.count // self.chunk_ratio)
+        # The last entry is the last block's, or the last bitmap's where there are bitmaps.
+        self.length = chunks * (self.chunk_ratio + 1) if self.has_parent else (
+            self.count + chunks - 1
+        )  # fmt: skip
+        needed = 8 * self.length
         if needed > region.length:
             raise CorruptImageError(
                 f"the BAT region has {region.length} bytes, {self.count} blocks of "
@@ -69,13 +89,47 @@ class BlockTable:
         entries: npt.NDArray[np.uint64] = np.frombuffer(data, dtype="<u8")[indices]
         return entries
 
-    def _corrupt(self, block: int, problem: str) -> CorruptImageError:
+    def _bitmap_entries(self, chunks: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """The sector bitmaps' entries of some chunks, ascending and within one window."""
+        indices = chunks * (self.chunk_ratio + 1) + self.chunk_ratio
+        base, span = int(indices[0]), int(indices[-1] - indices[0]) + 1
+        data = self.source.read_exact(self.region.offset + 8 * base, 8 * span, "BAT")
+        entries: npt.NDArray[np.uint64] = np.frombuffer(data, dtype="<u8")[indices - base]
+        return entries
+
+    def _corrupt(self, index: int, problem: str) -> CorruptImageError:
+        """An error about the entry at `index` of the table."""
+        chunk, within = divmod(index, self.chunk_ratio + 1)
+        name = f"block {index - chunk}"
+        if within == self.chunk_ratio:
+            name = f"the sector bitmap of chunk {chunk}"
         return CorruptImageError(
-            f"block {block} {problem}",
+            f"{name} {problem}",
             path=self.source.path,
-            offset=self.region.offset + 8 * self._index(block),
+            offset=self.region.offset + 8 * index,
             hint="the block allocation table is damaged: copy the image again",
         )
+
+    def _stored(self, first: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+        """(indices, places in MiB) of the entries of a window that stand for bytes in the file."""
+        length = min(WINDOW_ENTRIES, self.length - first)
+        data = self.source.read_exact(self.region.offset + 8 * first, 8 * length, "BAT")
+        entries = np.frombuffer(data, dtype="<u8")
+        states = entries & np.uint64(7)
+        present = states == FULLY_PRESENT
+        if self.has_parent:
+            present |= states == PARTIALLY_PRESENT
+        used = np.flatnonzero(present)
+        indices = first + used
+        chunks, within = np.divmod(indices, self.chunk_ratio + 1)
+        is_bitmap = within == self.chunk_ratio
+        if self.has_parent:
+            # The last chunk's bitmap comes behind entries of blocks that the disk does not have.
+            counts = np.where(is_bitmap, states[used] == FULLY_PRESENT,
+                              indices - chunks < self.count)  # fmt: skip
+        else:
+            counts = ~is_bitmap
+        return indices[counts], entries[used[counts]] >> np.uint64(20)
 
     def check_overlaps(self) -> None:
         """Raise CorruptImageError where two blocks share bytes. The table is read once.
@@ -84,22 +138,23 @@ class BlockTable:
         """
         if self.overlaps_checked is not None:
             return
-        kept: list[npt.NDArray[np.uint32]] = []
+        kept: list[npt.NDArray[np.uint64]] = []
         total = 0
-        for first in range(0, self.count, WINDOW_ENTRIES):
-            entries = self.entries(first, min(WINDOW_ENTRIES, self.count - first))
-            stored = entries[entries & np.uint64(7) == FULLY_PRESENT] >> np.uint64(20)
-            # A place beyond 4 PiB lies outside any file: `rows` says so when it comes there.
-            stored = stored[stored < 1 << 32]
-            kept.append(stored.astype(np.uint32))
-            total += len(stored)
+        for first in range(0, self.length, WINDOW_ENTRIES):
+            indices, places = self._stored(first)
+            is_bitmap = indices % (self.chunk_ratio + 1) == self.chunk_ratio
+            kept.append(places << np.uint64(1) | is_bitmap.astype(np.uint64))
+            total += len(places)
             if total > OVERLAP_BLOCKS:
                 self.overlaps_checked = False
                 return
-        starts = np.concatenate(kept)
-        starts.sort()
-        stride = self.block_size // MIB
-        close = np.flatnonzero(starts[1:] - starts[:-1] < stride)
+        blocks = np.concatenate(kept)
+        del kept
+        blocks.sort()
+        starts = blocks >> np.uint64(1)
+        small, large = np.uint16(BITMAP_SIZE // MIB), np.uint16(self.block_size // MIB)
+        sizes = np.where(blocks & np.uint64(1), small, large)
+        close = np.flatnonzero(starts[1:] - starts[:-1] < sizes[:-1])
         if len(close):
             self._report_overlap(int(starts[close[0]]), int(starts[close[0] + 1]))
         self.overlaps_checked = True
@@ -107,17 +162,17 @@ class BlockTable:
     def _report_overlap(self, one: int, other: int) -> None:
         """Find the two blocks at these MiB again, to name them."""
         found: list[tuple[int, int]] = []
-        for first in range(0, self.count, WINDOW_ENTRIES):
-            entries = self.entries(first, min(WINDOW_ENTRIES, self.count - first))
-            places = entries >> np.uint64(20)
-            stored = entries & np.uint64(7) == FULLY_PRESENT
-            for index in np.flatnonzero(stored & ((places == one) | (places == other)))[:2]:
-                found.append((first + int(index), int(places[index]) * MIB))
-        (block, at), (second, second_at) = found[:2]
+        for first in range(0, self.length, WINDOW_ENTRIES):
+            indices, places = self._stored(first)
+            for at in np.flatnonzero((places == one) | (places == other))[:2]:
+                found.append((int(indices[at]), int(places[at]) * MIB))
+        (index, at), (second, second_at) = found[:2]
+        # _corrupt names what an entry stands for; here a second one is named too.
+        name = self._corrupt(index, "").message.strip()
         raise self._corrupt(
             second,
-            f"at {second_at:#x} overlaps block {block} at {at:#x}: blocks take {self.block_size} "
-            "bytes each",
+            f"at {second_at:#x} overlaps {name} at {at:#x}: blocks take {self.block_size} "
+            "bytes each" + (f", bitmaps {BITMAP_SIZE}" if self.has_parent else ""),
         )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
@@ -125,43 +180,117 @@ class BlockTable:
         self.check_overlaps()
         first = offset // self.block_size
         last = -(-(offset + length) // self.block_size)
-        entries = self.entries(first, min(last - first, max_rows, WINDOW_ENTRIES))
+        window = DIFFERENCING_ENTRIES if self.has_parent else WINDOW_ENTRIES
+        entries = self.entries(first, min(last - first, max_rows, window))
         states = (entries & np.uint64(7)).astype(np.uint8)
+        partial = np.flatnonzero(states == PARTIALLY_PRESENT) if self.has_parent else _NONE
+        batch = max(1, BIT_BATCH // self.sectors)
+        if len(partial) > batch:
+            stop = int(partial[batch])
+            entries, states, partial = entries[:stop], states[:stop], partial[:batch]
+        kinds = np.zeros(len(entries), dtype=np.uint8)
         stored = states == FULLY_PRESENT
-        wrong = ~(stored | np.isin(states, _READS_AS_ZERO))
+        stored[partial] = True
+        kinds[stored] = Kind.DATA
+        absent = states == NOT_PRESENT
+        kinds[absent] = Kind.UNALLOCATED if self.has_parent else Kind.ZERO
+        zero = np.isin(states, _READS_AS_ZERO)
+        kinds[zero] = Kind.ZERO
+        wrong = ~(stored | absent | zero)
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])
+            kind, also = ("with", ", 7 (partially stored)") if self.has_parent else ("without", "")
             raise self._corrupt(
-                first + at,
-                f"has state {int(states[at])}, which a disk without a parent cannot have, "
-                "expected 6 (stored) or 0, 1, 2, 3, 5 (zeros)",
+                self._index(first + at),
+                f"has state {int(states[at])}, which a disk {kind} a parent cannot have, "
+                f"expected 6 (stored){also} or 0, 1, 2, 3, 5 "
+                f"({'not stored' if self.has_parent else 'zeros'})",
             )
         places = np.where(stored, entries >> np.uint64(20), np.uint64(0)) * np.uint64(MIB)
-        self._check_places(first, np.flatnonzero(stored), places)
-        offsets = np.arange(first, first + len(entries), dtype=np.uint64) * np.uint64(
-            self.block_size
+        blocks = np.arange(first, first + len(entries), dtype=np.int64)
+        used = np.flatnonzero(stored)
+        self._check_places(
+            blocks[used] + blocks[used] // self.chunk_ratio, places[used], self.block_size
         )
-        rows = make_rows(offsets, self.block_size, np.where(stored, Kind.DATA, Kind.ZERO), places)
+        offsets = blocks.astype(np.uint64) * np.uint64(self.block_size)
+        rows = make_rows(offsets, self.block_size, kinds, places)
+        if len(partial):
+            whole = np.ones(len(entries), dtype=bool)
+            whole[partial] = False
+            pieces = self._sector_rows(blocks[partial], places[partial])
+            rows = concatenate([rows[whole], pieces])
+            rows = rows[np.argsort(rows["offset"], kind="stable")]
         return clip(rows, offset, length)
 
+    def _sector_rows(
+        self, blocks: npt.NDArray[np.int64], places: npt.NDArray[np.uint64]
+    ) -> Rows:
+        """Rows of partially present blocks: what their bitmaps mark, and what the parent has."""
+        bits = np.unpackbits(self._bitmaps(blocks), axis=1, count=self.sectors, bitorder="little")
+        begins = np.ones(bits.shape, dtype=bool)
+        begins[:, 1:] = bits[:, 1:] != bits[:, :-1]
+        at = np.flatnonzero(begins.ravel())
+        size = np.uint64(self.sector_size)
+        lengths = np.diff(np.append(at, bits.size)).astype(np.uint64) * size
+        block, sector = np.divmod(at, self.sectors)
+        within = sector.astype(np.uint64) * size
+        marked = bits.ravel()[at].astype(bool)
+        return make_rows(
+            blocks[block].astype(np.uint64) * np.uint64(self.block_size) + within,
+            lengths,
+            np.where(marked, Kind.DATA, Kind.UNALLOCATED),
+            np.where(marked, places[block] + within, np.uint64(0)),
+        )
+
+    def _bitmaps(self, blocks: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """The sectors' bits of some blocks, a row each."""
+        of_block, within = np.divmod(blocks, self.chunk_ratio)
+        chunks, which = np.unique(of_block, return_inverse=True)
+        entries = self._bitmap_entries(chunks)
+        indices = chunks * (self.chunk_ratio + 1) + self.chunk_ratio
+        missing = np.flatnonzero(entries & np.uint64(7) != FULLY_PRESENT)
+        if len(missing):
+            at = int(missing[0])
+            block = int(blocks[np.flatnonzero(which == at)[0]])
+            raise self._corrupt(
+                int(indices[at]),
+                f"has state {int(entries[at]) & 7}, expected 6 (present): block {block} is "
+                "partially present",
+            )
+        places = (entries >> np.uint64(20)) * np.uint64(MIB)
+        self._check_places(indices, places, BITMAP_SIZE)
+        size = self.sectors // 8
+        starts = places[which] + within.astype(np.uint64) * np.uint64(size)
+        beyond = np.flatnonzero(starts + np.uint64(size) > self.source.size)
+        if len(beyond):
+            raise self._corrupt(
+                int(indices[which[beyond[0]]]),
+                f"is cut short by the end of the file at {self.source.size:#x}: what it says of "
+                f"block {int(blocks[beyond[0]])} is missing",
+            )
+        return read_each(self.source, starts, size)
+
     def _check_places(
-        self, first: int, used: npt.NDArray[np.intp], places: npt.NDArray[np.uint64]
+        self, indices: npt.NDArray[np.int64], starts: npt.NDArray[np.uint64], size: int
     ) -> None:
-        starts = places[used]
+        """The blocks of `size` bytes that some entries stand for lie clear of the metadata.
+
+        The last one may be cut short by the end of the file.
+        """
         outside = starts >= self.source.size
         if outside.any():
             at = int(np.flatnonzero(outside)[0])
             raise self._corrupt(
-                first + int(used[at]),
+                int(indices[at]),
                 f"is said to lie at {int(starts[at]):#x}, the file ends at {self.source.size:#x}",
             )
-        ends = starts + np.uint64(self.block_size)
+        ends = starts + np.uint64(size)
         for region in self.reserved:
             inside = (starts < region.end) & (ends > region.offset)
             if inside.any():
                 at = int(np.flatnonzero(inside)[0])
                 raise self._corrupt(
-                    first + int(used[at]),
+                    int(indices[at]),
                     f"is said to lie at {int(starts[at]):#x}, on top of the {region.name} "
                     f"[{region.offset:#x}, {region.end:#x})",
                 )

@@ -109,6 +109,10 @@ class PatchedSource(Source):
     def fileno(self) -> int | None:
         return self.base.fileno()
 
+    @property
+    def can_be_read_natively(self) -> bool:
+        return False
+
     def overlapping(self, offset: int, length: int) -> range:
         """Indices of the intervals that touch [offset, offset + length)."""
         if not len(self.owners):

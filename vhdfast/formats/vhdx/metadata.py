@@ -14,6 +14,7 @@ from ...errors import InvalidImageError, UnsupportedImageError
 from ...files import Source
 from ...units import KIB, MIB
 from .headers import Region
+from .parent import ParentLocator
 
 __all__ = ["Metadata", "read_metadata"]
 
@@ -22,7 +23,6 @@ MAX_ENTRIES = 2047
 MAX_USER_ENTRIES = 1024
 MAX_ITEM = MIB
 MAX_VIRTUAL_SIZE = 64 << 40
-MAX_TEXT = 1024  # characters of a parent's name in a message
 REQUIRED_FLAG = 4
 USER_FLAG = 1
 
@@ -54,12 +54,21 @@ class Metadata:
 
     block_size: int
     is_fixed: bool
-    has_parent: bool
     virtual_size: int
     disk_id: uuid.UUID
     logical_sector_size: int
     physical_sector_size: int
-    parent: dict[str, str]  # what the parent locator says, empty without one
+    locator: ParentLocator | None  # of a disk with a parent
+
+    @property
+    def has_parent(self) -> bool:
+        return self.locator is not None
+
+    @property
+    def subformat(self) -> str:
+        if self.has_parent:
+            return "differencing"
+        return "fixed" if self.is_fixed else "dynamic"
 
 
 def read_metadata(source: Source, region: Region) -> Metadata:
@@ -94,28 +103,29 @@ def read_metadata(source: Source, region: Region) -> Metadata:
             VIRTUAL_DISK_SIZE, f"{virtual_size}", f"a multiple of {logical} up to 64 TiB, not 0"
         )
     has_parent = bool(flags & 2)
-    parent: dict[str, str] = {}
-    if PARENT_LOCATOR in items:
-        if not has_parent:
-            # The metadata has no checksum. Were that bit damaged, what lies in the parent would
-            # be read as zeros.
-            raise InvalidImageError(
-                "there is a parent locator, and the file parameters say that there is no parent, "
-                "expected both or neither",
-                path=source.path,
-                offset=items[FILE_PARAMETERS][0] + 4,
-                hint="if it is a differencing disk, merge it in Hyper-V (Merge-VHD)",
-            )
-        parent = _parse_locator(items[PARENT_LOCATOR][1])
+    flags_at = items[FILE_PARAMETERS][0] + 4
+    if has_parent != (PARENT_LOCATOR in items):
+        # The metadata has no checksum. Were that bit damaged, what lies in the parent would be
+        # read as zeros.
+        there, said = ("no", "a") if has_parent else ("a", "no")
+        raise InvalidImageError(
+            f"there is {there} parent locator, and the file parameters say that there is {said} "
+            "parent, expected both or neither",
+            path=source.path,
+            offset=flags_at,
+            hint="the image is damaged: copy it again and compare checksums",
+        )
+    locator = None
+    if has_parent:
+        locator = ParentLocator.parse(source.path, *items[PARENT_LOCATOR])
     return Metadata(
         block_size=block_size,
         is_fixed=bool(flags & 1) and not has_parent,
-        has_parent=has_parent,
         virtual_size=virtual_size,
         disk_id=uuid.UUID(bytes_le=items[VIRTUAL_DISK_ID][1]),
         logical_sector_size=logical,
         physical_sector_size=physical,
-        parent=parent,
+        locator=locator,
     )
 
 
@@ -194,27 +204,3 @@ def _check_apart(source: Source, items: dict[uuid.UUID, tuple[int, bytes]]) -> N
                 path=source.path,
                 offset=other,
             )
-
-
-def _parse_locator(data: bytes) -> dict[str, str]:
-    """Keys and values of a parent locator, as far as they lie within it.
-
-    Only to name the parent in a message: nothing is opened by it. Source: [MS-VHDX] 2.6.2.6.
-    """
-    if len(data) < 20:
-        return {}
-    count = int.from_bytes(data[18:20], "little")
-    found: dict[str, str] = {}
-    for index in range(min(count, 32)):
-        entry = data[20 + 12 * index : 32 + 12 * index]
-        if len(entry) < 12:
-            break
-        key_at, value_at, key_length, value_length = struct.unpack("<IIHH", entry)
-        key = data[key_at : key_at + key_length].decode("utf-16-le", "replace")
-        value = data[value_at : value_at + value_length].decode("utf-16-le", "replace")
-        found[_printable(key)] = _printable(value)
-    return found
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:MAX_TEXT])
