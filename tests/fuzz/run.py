@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 C_TARGETS = ("native", "codecs")
 MAX_FOUND = 20  # inputs, after which a target is left alone
 TIMEOUT_S = 25  # for one input, whatever it does
+ROUND_S = 120  # for one process: libFuzzer under Python grows by about 10 MB a second
 
 
 @dataclass
@@ -123,7 +124,7 @@ def run(name: str, seconds: int) -> Result:
         shutil.copy(path, seeds)
     begun = time.monotonic()
     while (left := seconds - (time.monotonic() - begun)) > 1:
-        _round(result, command, int(left), corpus, seeds, found)
+        _round(result, command, min(int(left), ROUND_S), corpus, seeds, found)
         new = set(found.iterdir()) - before
         if len(new) >= MAX_FOUND:
             break
