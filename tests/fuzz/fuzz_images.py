@@ -52,7 +52,9 @@ class Stats:
         self._written = time.monotonic()
         if self.path is not None:
             values = {k: v for k, v in vars(self).items() if k != "path" and k[0] != "_"}
-            Path(self.path).write_text(json.dumps(values))
+            # The process may end at any moment.
+            Path(f"{self.path}.new").write_text(json.dumps(values))
+            os.replace(f"{self.path}.new", self.path)
 
 
 def make_box() -> Any:

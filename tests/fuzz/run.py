@@ -69,7 +69,7 @@ def main() -> int:
     WORK.mkdir(parents=True, exist_ok=True)
     started = datetime.datetime.now(datetime.timezone.utc)
     with ThreadPoolExecutor(options.jobs) as pool:
-        results = list(pool.map(lambda name: run(name, options.seconds), names))
+        results = list(pool.map(lambda name: attempt(name, options.seconds), names))
     record = {
         "started": started.isoformat(timespec="seconds"),
         "seconds_per_target": options.seconds,
@@ -97,6 +97,14 @@ def said(*command: str) -> str:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     except OSError:
         return ""
+
+
+def attempt(name: str, seconds: int) -> Result:
+    """What `run` answers; a target that fails to run does not take the record of others along."""
+    try:
+        return run(name, seconds)
+    except Exception as error:
+        return Result(name, messages=[f"not run: {type(error).__name__}: {error}"])
 
 
 def run(name: str, seconds: int) -> Result:
