@@ -35,9 +35,16 @@ __all__ = [
 ]
 
 
+MAX_PATH = 4096  # characters of a path in a message
+
+
 def printable(text: str, limit: int = 1024) -> str:
     """A name out of an image, fit for a message: what cannot be printed becomes '?'."""
     return "".join(c if c.isprintable() else "?" for c in text[:limit])
+
+
+def _clean(text: str) -> str:
+    return "\n".join(printable(line, len(line)) for line in text.split("\n"))
 
 
 class VhdfastError(Exception):
@@ -69,14 +76,16 @@ class VhdfastError(Exception):
         offset: int | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        # Formats make names printable where they quote them; what slips through ends here.
+        self.message = _clean(message)
+        super().__init__(self.message)
         self.path = None if path is None else os.fspath(path)
         self.offset = offset
-        self.hint = hint
+        self.hint = None if hint is None else _clean(hint)
 
     def __str__(self) -> str:
-        where = "" if self.path is None else f"{self.path}: "
+        # A path is as it is for programs; a file beside a hostile image may have any name.
+        where = "" if self.path is None else f"{printable(self.path, MAX_PATH)}: "
         if self.offset is not None:
             where += f"at offset {self.offset:#x}: "
         return f"{where}{self.message}" + (f"; {self.hint}" if self.hint else "")

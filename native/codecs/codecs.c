@@ -49,7 +49,7 @@ void vfc_destroy(void *opaque)
 }
 
 /* Until the output is full. A stream that ends before is too short; one that goes on is not our
- * affair, so neither is its checksum. */
+ * affair. */
 static int inflate_plain(struct state *state, int has_header, const uint8_t *packed,
                          size_t packed_length, uint8_t *out, size_t out_length)
 {
@@ -69,11 +69,25 @@ static int inflate_plain(struct state *state, int has_header, const uint8_t *pac
     stream->next_out = out;
     stream->avail_out = (uInt)out_length;
     const int answer = inflate(stream, Z_FINISH);
-    /* A checksum that the input does hold is looked at: it is the last thing that inflate does. */
-    if (answer == Z_DATA_ERROR || answer == Z_NEED_DICT || answer == Z_MEM_ERROR
-        || answer == Z_STREAM_ERROR)
+    if (answer == Z_NEED_DICT || answer == Z_MEM_ERROR || answer == Z_STREAM_ERROR)
+        return -1;
+    /* inflate goes on behind a full output as long as no byte comes out. With a header, that is to
+     * the checksum, which counts where the input holds it. Without one there is nothing to learn:
+     * a stream that lacks its final block has slack there, which is no next block. */
+    if (answer == Z_DATA_ERROR && has_header)
         return -1;
     return stream->avail_out == 0 ? 0 : -1;
+}
+
+/* libzstd may be built to read frames from before RFC 8878 too: older code, with its own holes. */
+static int is_zstd_frame(const uint8_t *packed, size_t packed_length)
+{
+    if (packed_length < 4)
+        return 0;
+    const uint32_t magic = packed[0] | (uint32_t)packed[1] << 8 | (uint32_t)packed[2] << 16
+                           | (uint32_t)packed[3] << 24;
+    return magic == ZSTD_MAGICNUMBER
+           || (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
 }
 
 static int zstd_plain(struct state *state, const uint8_t *packed, size_t packed_length,
@@ -83,11 +97,12 @@ static int zstd_plain(struct state *state, const uint8_t *packed, size_t packed_
     ZSTD_outBuffer result = { .dst = out, .size = out_length, .pos = 0 };
     if (ZSTD_isError(ZSTD_DCtx_reset(state->zstd, ZSTD_reset_session_only)))
         return -1;
+    size_t answer = 0; /* as it is where a frame has ended */
     while (result.pos < result.size) {
-        if (in.pos == in.size)
+        if (in.pos == in.size || (answer == 0 && !is_zstd_frame(packed + in.pos, in.size - in.pos)))
             return -1;
         const size_t in_before = in.pos, out_before = result.pos;
-        const size_t answer = ZSTD_decompressStream(state->zstd, &result, &in);
+        answer = ZSTD_decompressStream(state->zstd, &result, &in);
         if (ZSTD_isError(answer))
             return -1;
         if (in.pos == in_before && result.pos == out_before)
@@ -102,6 +117,8 @@ static int zstd_frames(struct state *state, const uint8_t *packed, size_t packed
 {
     size_t at = 0, done = 0;
     while (done < out_length) {
+        if (!is_zstd_frame(packed + at, packed_length - at))
+            return -1;
         const size_t frame = ZSTD_findFrameCompressedSize(packed + at, packed_length - at);
         if (ZSTD_isError(frame) || frame == 0)
             return -1;

@@ -17,6 +17,6 @@ int vfc_decode(void *state, uint32_t codec, const uint8_t *packed, size_t packed
                uint8_t *out, size_t out_length);
 
 /* The same by other code: zlib's inflate, and the streaming interface of libzstd. What --verify
- * reads with. */
+ * reads with. It refuses some streams that RFC 1951 forbids and libdeflate takes. */
 int vfc_decode_plain(void *state, uint32_t codec, const uint8_t *packed, size_t packed_length,
                      uint8_t *out, size_t out_length);

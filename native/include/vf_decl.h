@@ -145,9 +145,9 @@ int vf_gather(const struct vf_source *source, const uint64_t *offsets, size_t co
               uint8_t *buffer, struct vf_error *reterr);
 
 /* The same rows with the DATA rows of `source`, which they call `file`, split at the holes of its
- * descriptor: what lies in a hole becomes ZERO. At most max_rows (> 0) of them, a prefix of what `rows` cover. A
- * file or system that knows no holes answers the rows as they are. VF_READ_SHORT where the file
- * ends before a row does and a hole would hide it. */
-int vf_split_holes(const struct vf_source *source, uint16_t file, const struct vf_extent *rows, size_t row_count,
-                   struct vf_extent *out, size_t max_rows, size_t *ret_count,
+ * descriptor: what lies in a hole becomes ZERO. At most max_rows (> 0) of them, a prefix of what
+ * `rows` cover. A file or system that knows no holes answers the rows as they are. VF_READ_SHORT
+ * where the file ends before a row does and a hole would hide it. */
+int vf_split_holes(const struct vf_source *source, uint16_t file, const struct vf_extent *rows,
+                   size_t row_count, struct vf_extent *out, size_t max_rows, size_t *ret_count,
                    struct vf_error *reterr);

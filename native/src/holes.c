@@ -73,8 +73,8 @@ static int look(int fd, uint64_t offset, struct known *known, struct vf_error *r
 
 #endif
 
-int vf_split_holes(const struct vf_source *source, uint16_t file, const struct vf_extent *rows, size_t row_count,
-                   struct vf_extent *out, size_t max_rows, size_t *ret_count,
+int vf_split_holes(const struct vf_source *source, uint16_t file, const struct vf_extent *rows,
+                   size_t row_count, struct vf_extent *out, size_t max_rows, size_t *ret_count,
                    struct vf_error *reterr)
 {
     struct known known = { 0 };
@@ -87,8 +87,12 @@ int vf_split_holes(const struct vf_source *source, uint16_t file, const struct v
                 const uint64_t at = source->start + rest.file_offset;
                 if (at < known.start || at >= known.end) {
                     const int status = look(source->fd, at, &known, reterr);
-                    if (status != VF_OK)
+                    if (status != VF_OK) {
+                        /* Offsets of a slice count from its start, as those of its reads do. */
+                        reterr->offset -= source->start < reterr->offset ? source->start
+                                                                         : reterr->offset;
                         return status;
+                    }
                 }
                 const uint64_t left = known.end - at;
                 if (left < part.length)

@@ -21,6 +21,10 @@ ROOT = HERE.parent.parent
 DECLARATIONS = ROOT / "native" / "include" / "vf_decl.h"
 CORE = sorted((ROOT / "native" / "src").rglob("*.c"))
 MODULE = "_vhdfast_native_under_test"
+# What stands around the core in tests: system calls that fail as planned, and a decoder.
+TOOLS = [HERE / "faults.c", HERE / "codec.c"]
+CODECS = ROOT / "native" / "codecs"
+CODECS_MODULE = "_vhdfast_codecs_under_test"
 
 WARNINGS = [
     "-Wall",
@@ -33,7 +37,7 @@ WARNINGS = [
 LANGUAGE = ["-std=c11", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64"]
 INCLUDES = [f"-I{ROOT / 'native' / 'include'}", f"-I{ROOT / 'native' / 'src'}"]
 
-# What the tests ask of native/src/internal.h and of faults.c.
+# What the tests ask of native/src/internal.h.
 INTERNAL = """
 uint32_t vf_cpu_features(void);
 int vf_check_rows(const struct vf_source *sources, size_t source_count,
@@ -101,20 +105,16 @@ def _compile(source: Path, directory: Path, flags: list[str]) -> str:
 
 def build(directory: Path, sanitizers: str) -> ModuleType:
     """Compile into `directory` and import. sanitizers: as in -fsanitize=, "" for none."""
-    sanitize = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"] if sanitizers else []
-    if sanitize and is_clang():
-        # Its reporting library cannot be linked into a module; a trap ends the run just as well.
-        sanitize.append("-fsanitize-trap=undefined")
+    sanitize = _sanitize(sanitizers)
     flags = ["-O1", "-g", "-fPIC", "-fno-omit-frame-pointer", *sanitize]
+    headers = [path.with_suffix(".h") for path in TOOLS]
     with ThreadPoolExecutor() as pool:
-        objects = list(
-            pool.map(lambda source: _compile(source, directory, flags), [*CORE, HERE / "faults.c"])
-        )
+        objects = list(pool.map(lambda source: _compile(source, directory, flags), [*CORE, *TOOLS]))
     ffi = cffi.FFI()
-    ffi.cdef(DECLARATIONS.read_text() + INTERNAL + (HERE / "faults.h").read_text())
+    ffi.cdef(DECLARATIONS.read_text() + INTERNAL + "".join(path.read_text() for path in headers))
     ffi.set_source(
         MODULE,
-        '#include "internal.h"\n#include "faults.h"\n',
+        '#include "internal.h"\n' + "".join(f'#include "{path.name}"\n' for path in headers),
         include_dirs=[str(ROOT / "native/include"), str(ROOT / "native/src"), str(HERE)],
         extra_objects=objects,
         define_macros=[("_GNU_SOURCE", "1"), ("_FILE_OFFSET_BITS", "64")],
@@ -128,8 +128,38 @@ def build(directory: Path, sanitizers: str) -> ModuleType:
             for suffix in ("", "64")
         ],
     )
-    path = ffi.compile(tmpdir=str(directory))
-    spec = importlib.util.spec_from_file_location(MODULE, path)
+    return _import(MODULE, ffi.compile(tmpdir=str(directory)))
+
+
+def build_codecs(directory: Path, sanitizers: str) -> ModuleType:
+    """native/codecs/codecs.c in the same way."""
+    sanitize = _sanitize(sanitizers)
+    flags = ["-O1", "-g", "-fPIC", "-fno-omit-frame-pointer", f"-I{CODECS}", *sanitize]
+    made = _compile(CODECS / "codecs.c", directory, flags)
+    ffi = cffi.FFI()
+    ffi.cdef((CODECS / "codecs.h").read_text())
+    ffi.set_source(
+        CODECS_MODULE,
+        '#include <stddef.h>\n#include <stdint.h>\n#include "codecs.h"\n',
+        include_dirs=[str(CODECS)],
+        extra_objects=[made],
+        extra_compile_args=["-std=c11", "-O1", "-w"],
+        libraries=["deflate", "z", "zstd"],
+        extra_link_args=[] if is_clang() else sanitize,
+    )
+    return _import(CODECS_MODULE, ffi.compile(tmpdir=str(directory)))
+
+
+def _sanitize(sanitizers: str) -> list[str]:
+    flags = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"] if sanitizers else []
+    if flags and is_clang():
+        # Its reporting library cannot be linked into a module; a trap ends the run just as well.
+        flags.append("-fsanitize-trap=undefined")
+    return flags
+
+
+def _import(name: str, path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

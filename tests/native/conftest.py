@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from .build_cffi import build
+from .build_cffi import build, build_codecs
 
 GRANULE = 4096
 
@@ -31,6 +33,18 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """One call of the decoder: struct tc_call."""
+
+    codec: int
+    first: int
+    packed_at: int
+    packed_length: int
+    out: int
+    out_length: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a function of the core returned, and what it left behind."""
 
@@ -47,6 +61,7 @@ class Native:
     def __init__(self, module: Any) -> None:
         self.ffi = module.ffi
         self.lib = module.lib
+        self._alive: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     def names(self, family: str) -> list[str]:
         name_of = getattr(self.lib, f"vf_{family}_name")
@@ -66,8 +81,8 @@ class Native:
         selected = {name: self.select(family, name) for name in self.names(family)}
         return {name: k for name, (status, k) in selected.items() if status == self.lib.VF_OK}
 
-    def sources(self, sources: Sequence[bytes | tuple[int, int]]) -> tuple[Any, list[Any]]:
-        """struct vf_source[] from bytes or (fd, size), and what has to stay alive for it."""
+    def sources(self, sources: Sequence[bytes | tuple[int, ...]]) -> tuple[Any, list[Any]]:
+        """struct vf_source[] from bytes or (fd, size[, start]), and what must stay alive for it."""
         table = self.ffi.new("struct vf_source[]", max(len(sources), 1))
         alive = []
         for entry, source in zip(table, sources, strict=False):
@@ -75,21 +90,41 @@ class Native:
                 alive.append(self.ffi.from_buffer("uint8_t[]", source))
                 entry.memory, entry.size, entry.fd = alive[-1], len(source), -1
             else:
-                entry.fd, entry.size = source
+                entry.fd, entry.size, entry.start = (*source, 0)[:3]
         return table, alive
 
     def rows(self, rows: Sequence[tuple[int, ...]]) -> Any:
-        """struct vf_extent[] from (offset, length, kind[, file[, file_offset]])."""
+        """struct vf_extent[] from (offset, length, kind, file, file_offset, stored_length,
+        decoded_length, skip, codec), of which the first three must be there."""
         table = self.ffi.new("struct vf_extent[]", max(len(rows), 1))
         for entry, row in zip(table, rows, strict=False):
-            offset, length, kind, file, file_offset = (*row, 0, 0)[:5]
-            entry.offset, entry.length, entry.kind = offset, length, kind
-            entry.file, entry.file_offset = file, file_offset
+            whole = (*row, 0, 0, 0, 0, 0, 0)[:9]
+            entry.offset, entry.length, entry.kind, entry.file, entry.file_offset = whole[:5]
+            entry.stored_length, entry.decoded_length, entry.skip, entry.codec = whole[5:]
         return table
+
+    def decoder(self, *, packed: int = 64 * 1024, unit: int = 64 * 1024) -> Any:
+        """struct vf_decoder of codec.c, whose buffers are exactly as long as it says."""
+        decoder = self.ffi.new("struct vf_decoder *")
+        buffers = [self.ffi.gc(self.lib.tf_allocate(size), self.lib.tf_free)
+                   for size in (packed, unit)]  # fmt: skip
+        decoder.packed, decoder.packed_size = buffers[0], packed
+        decoder.unit, decoder.unit_size = buffers[1], unit
+        decoder.decode, decoder.state = self.ffi.addressof(self.lib, "tc_decode"), buffers[0]
+        self._alive[decoder] = buffers
+        return decoder
+
+    def decodings(self) -> list[Decoding]:
+        table = self.ffi.new("struct tc_call **")
+        count = self.lib.tc_calls(table)
+        return [
+            Decoding(c.codec, c.first, c.packed_at, c.packed_length, c.out, c.out_length)
+            for c in table[0][0:count]
+        ]
 
     def copy(
         self,
-        sources: Sequence[bytes | tuple[int, int]],
+        sources: Sequence[bytes | tuple[int, ...]],
         rows: Sequence[tuple[int, ...]],
         fd: int,
         size: int,
@@ -97,6 +132,7 @@ class Native:
         scratch: int = 16 * GRANULE,
         direct_fd: int = -1,
         direct_minimum: int = 0,
+        decoder: Any = None,
     ) -> Answer:
         table, alive = self.sources(sources)
         sink = self.ffi.new("struct vf_sink *")
@@ -109,17 +145,19 @@ class Native:
         self.ffi.memmove(memory, b"\xee" * scratch, scratch)
         status = self.lib.vf_copy_segment(
             table, len(sources), self.rows(rows), len(rows), sink, memory, scratch,
-            self.select("zero", None)[1], self.ffi.NULL, copied, error,
+            self.select("zero", None)[1], decoder or self.ffi.NULL, copied, error,
         )  # fmt: skip
         del alive
         return Answer(status, error, copied.read, copied.written, copied.zeros)
 
     def read(
         self,
-        sources: Sequence[bytes | tuple[int, int]],
+        sources: Sequence[bytes | tuple[int, ...]],
         rows: Sequence[tuple[int, ...]],
         offset: int,
         length: int,
+        *,
+        decoder: Any = None,
     ) -> tuple[Answer, bytes]:
         table, alive = self.sources(sources)
         error = self.ffi.new("struct vf_error *")
@@ -127,7 +165,7 @@ class Native:
         self.ffi.memmove(buffer, b"\xee" * length, length)
         status = self.lib.vf_read_segment(
             table, len(sources), self.rows(rows), len(rows), offset, buffer, length,
-            self.ffi.NULL, error,
+            decoder or self.ffi.NULL, error,
         )  # fmt: skip
         del alive
         return Answer(status, error), self.ffi.buffer(buffer, length)[:]
@@ -152,11 +190,19 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Native:
     return Native(build(tmp_path_factory.mktemp("native"), SANITIZERS))
 
 
+@pytest.fixture(scope="session")
+def codecs(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """native/codecs built for tests."""
+    return build_codecs(tmp_path_factory.mktemp("codecs"), SANITIZERS)
+
+
 @pytest.fixture
 def native(built: Native) -> Iterator[Native]:
     built.lib.tf_reset()
+    built.lib.tc_reset()
     yield built
     built.lib.tf_reset()
+    built.lib.tc_reset()
 
 
 @pytest.fixture

@@ -60,6 +60,28 @@ def test_offsets_of_the_disk_are_not_those_of_the_file(native, sparse):
     ]
 
 
+def test_a_slice_of_the_file(native, sparse):
+    rows = [(0, 2 * BLOCK, DATA, FILE, BLOCK // 2)]
+    assert split(native, sparse, rows, start=2 * BLOCK) == [
+        (0, BLOCK // 2, DATA, FILE, BLOCK // 2),
+        (BLOCK // 2, BLOCK, ZERO, 0, 0),
+        (BLOCK // 2 + BLOCK, BLOCK // 2, DATA, FILE, 2 * BLOCK),
+    ]
+
+
+def test_failures_in_a_slice_speak_of_its_offsets(native, target):
+    native.plan("s", os_errno=5)  # EIO
+    error = split(native, target, [(0, 100, DATA, FILE, 512)], start=BLOCK)
+    assert (error.status, error.offset) == (native.lib.VF_SEEK_FAILED, 512)
+
+
+@pytest.mark.parametrize(("size", "offset"), [(BLOCK + 10, 10), (100, 0)])
+def test_a_file_cut_within_or_before_the_slice(native, target, size, offset):
+    os.ftruncate(target, size)
+    error = split(native, target, [(0, 100, DATA, FILE, 5000)], start=BLOCK)
+    assert (error.status, error.offset) == (native.lib.VF_READ_SHORT, offset)
+
+
 def test_rows_in_no_order_of_the_file(native, sparse):
     rows = [
         (0, 100, DATA, FILE, 4 * BLOCK),

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vhdfast.errors import InternalError
-from vhdfast.extents import Extent, ExtentMap, Kind, clip, cut_at_file_end, make_rows, merge
+from vhdfast.extents import (
+    EXTENT,
+    Codec,
+    Extent,
+    ExtentMap,
+    Kind,
+    clip,
+    cut_at_file_end,
+    make_rows,
+    merge,
+    overlay,
+)
 
 
 def rows(*columns):  # type: ignore[no-untyped-def]
@@ -102,3 +115,95 @@ def test_the_gate_refuses_a_source_that_is_not_there() -> None:
     table = make_rows([0], 20, Kind.DATA, 0, 1)
     with pytest.raises(InternalError, match="source 1"):
         ExtentMap.checked(0, 20, table, [100], 9)
+
+
+# ---- overlay and clip, against a model that knows each byte --------------------------------------
+
+UNIT = 30  # decoded bytes of every compressed unit
+PIECES = st.lists(
+    st.tuples(
+        st.integers(0, 6),  # gap before it
+        st.integers(1, 12),
+        st.sampled_from(list(Kind)),
+        st.integers(0, 40),  # file_offset
+        st.integers(0, 2),  # file
+        st.integers(0, UNIT - 12),  # skip
+    ),
+    max_size=10,
+)
+
+
+def layer(pieces, gaps=True):  # type: ignore[no-untyped-def]
+    """EXTENT rows; gaps between them, or none."""
+    table, at = np.zeros(len(pieces), dtype=EXTENT), 0
+    for row, (gap, length, kind, file_offset, file, skip) in zip(table, pieces, strict=True):
+        at += gap if gaps else 0
+        row["offset"], row["length"], row["kind"] = at, length, kind
+        if kind >= Kind.DATA:
+            row["file_offset"], row["file"] = file_offset, file
+        if kind == Kind.COMPRESSED:
+            row["stored_length"], row["decoded_length"] = 7, UNIT
+            row["skip"], row["codec"] = skip, Codec.ZSTD
+        at += length
+    return table
+
+
+def each_byte(table):  # type: ignore[no-untyped-def]
+    """{offset: where its byte comes from}."""
+    found = {}
+    for row in table:
+        kind = Kind(int(row["kind"]))
+        for at in range(int(row["length"])):
+            where = [kind]
+            if kind == Kind.DATA:
+                where += [int(row["file"]), int(row["file_offset"]) + at]
+            elif kind == Kind.COMPRESSED:
+                where += [int(row["file"]), int(row["file_offset"]), int(row["stored_length"]),
+                          int(row["decoded_length"]), int(row["codec"]), int(row["skip"]) + at]
+            offset = int(row["offset"]) + at
+            assert offset not in found, "rows overlap"
+            found[offset] = tuple(where)
+    return found
+
+
+@settings(deadline=None)
+@given(top=PIECES, base=PIECES)
+def test_overlay_of_any_layers(top, base):  # type: ignore[no-untyped-def]
+    above, below = layer(top, gaps=False), layer(base)
+    below["kind"][below["kind"] == Kind.UNALLOCATED] = Kind.ZERO
+    expected, under = each_byte(above), each_byte(below)
+    for offset, where in expected.items():
+        if where[0] == Kind.UNALLOCATED:
+            expected[offset] = under.get(offset, (Kind.ZERO,))
+    before = (above.copy(), below.copy())
+    rows = overlay(above, below)
+    assert each_byte(rows) == expected
+    assert (rows["offset"][1:] >= rows["offset"][:-1] + rows["length"][:-1]).all()
+    assert (rows["length"] > 0).all()
+    assert (above == before[0]).all() and (below == before[1]).all(), "neither is changed"
+
+
+@settings(deadline=None)
+@given(pieces=PIECES, offset=st.integers(0, 100), length=st.integers(0, 60))
+def test_clip_of_any_rows(pieces, offset, length):  # type: ignore[no-untyped-def]
+    table = layer(pieces)
+    expected = {at: where for at, where in each_byte(table).items()
+                if offset <= at < offset + length}  # fmt: skip
+    assert each_byte(clip(table, offset, length)) == expected
+
+
+def test_overlay_near_the_end_of_what_offsets_can_say() -> None:
+    top = make_rows([0, 2**62], [2**62, 2**62 - 1], Kind.UNALLOCATED)
+    base = make_rows([2**62 - 5], 10, Kind.DATA, 2**63 - 20)
+    assert plain(overlay(top, base)) == [
+        (0, 2**62 - 5, Kind.ZERO, 0),
+        (2**62 - 5, 5, Kind.DATA, 2**63 - 20),
+        (2**62, 5, Kind.DATA, 2**63 - 15),
+        (2**62 + 5, 2**62 - 6, Kind.ZERO, 0),
+    ]
+
+
+def test_overlay_without_a_base_is_zero() -> None:
+    top = make_rows([0, 10], 10, [Kind.UNALLOCATED, Kind.DATA], 5)
+    top["file_offset"][0] = 0
+    assert plain(overlay(top, top[:0])) == [(0, 10, Kind.ZERO, 0), (10, 10, Kind.DATA, 5)]
