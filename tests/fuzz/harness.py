@@ -110,6 +110,8 @@ class Box:
             return
         if event in _FORBIDDEN:
             inside = [str(a) for a in arguments if isinstance(a, str | bytes)]
+            if event == "os.truncate" and isinstance(arguments[0], int):
+                inside = [os.readlink(f"/proc/self/fd/{arguments[0]}")]
             if not inside or not all(self._is_temporary(path) for path in inside):
                 self.strays.append(f"{event}{arguments!r}")
         elif event == "open":
@@ -231,7 +233,8 @@ class _Walk:
     def _opened(self) -> Any:
         """With all options; some formats have no use for some and say so. A container of several
         disks wants to be told which, and may have nothing that can be told."""
-        for options in (self.options, {}, {"disk": "1"}):
+        plain = {"temporary": self.options["temporary"]}
+        for options in (self.options, plain, {**plain, "disk": "1"}):
             with contextlib.suppress(UsageError):
                 return vhdfast.open_image(self.path, self.name, **options)
         return None

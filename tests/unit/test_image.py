@@ -171,11 +171,19 @@ def test_far_bytes_are_fetched() -> None:
 
 
 def test_ranges_that_lie_close_are_one_request() -> None:
+    far, size = Far(FAR), FETCH_GAP
+    rows = [data(0, size, size), data(size, size, 3 * size), data(2 * size, size, 0)]
+    with Image(Rows([far], rows)) as image:
+        assert image.pread(0, 3 * size) == FAR[size : 2 * size] + FAR[3 * size :] + FAR[:size]
+    assert far.asked == [(0, 4 * size)]
+
+
+def test_a_gap_is_not_fetched_where_it_is_most_of_the_answer() -> None:
     far = Far(FAR)
     rows = [data(0, 100, 1000), data(100, 100, 1100 + FETCH_GAP), data(200, 100, 0)]
     with Image(Rows([far], rows)) as image:
         assert image.pread(0, 300) == FAR[1000:1100] + FAR[1100 + FETCH_GAP :][:100] + FAR[:100]
-    assert far.asked == [(0, 1200 + FETCH_GAP)]
+    assert far.asked == [(0, 1100), (1100 + FETCH_GAP, 100)]
 
 
 def test_ranges_that_lie_apart_are_requests_of_their_own() -> None:
