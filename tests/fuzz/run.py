@@ -204,10 +204,11 @@ def _confirm(result: Result, name: str, command: list[str], path: Path) -> None:
 
 
 def build(name: str) -> Path | None:
-    """A C target with libFuzzer and sanitizers; None without clang."""
+    """A C target with libFuzzer and sanitizers; None without clang or these."""
     clang = shutil.which(os.environ.get("CLANG", "clang"))
     if clang is None:
         return None
+    WORK.mkdir(parents=True, exist_ok=True)
     made = WORK / f"fuzz_{name}"
     sources = [HERE / f"fuzz_{name}.c"]
     libraries: list[str] = []
@@ -224,9 +225,11 @@ def build(name: str) -> Path | None:
         f"-I{ROOT / 'native/codecs'}", *map(str, sources), *libraries, "-o", str(made),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
+    if "libclang_rt" in done.stderr:  # the compiler is there, its sanitizers are not
         print(done.stderr, file=sys.stderr)
         return None
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
     return made
 
 
