@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ..._native import crc32c
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...files import Source
+from ...tables import Region
 from ...units import KIB, MIB
+from ..base import Notify
 
-__all__ = ["SIGNATURE", "Header", "Region", "Regions", "read_header", "read_regions"]
+__all__ = ["SIGNATURE", "Header", "Regions", "read_header", "read_regions"]
 
 SIGNATURE = b"vhdxfile"
 HEADER_SECTION = MIB
@@ -40,8 +41,6 @@ assert _TABLE.size == 16
 _ENTRY = struct.Struct("<16sQII")
 assert _ENTRY.size == 32
 
-Notify = Callable[[str, str, int], None]  # (code, message, offset)
-
 _COPY_AGAIN = "the image is damaged: copy it again and compare checksums"
 
 
@@ -61,18 +60,9 @@ class Header:
     def has_log(self) -> bool:
         return self.log_id != NO_LOG
 
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A region's place in the file, bytes."""
-
-    name: str
-    offset: int
-    length: int
-
     @property
-    def end(self) -> int:
-        return self.offset + self.length
+    def log_region(self) -> Region:
+        return Region("log", self.log_offset, self.log_offset + self.log_length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +186,7 @@ def _parse_regions(source: Source, data: bytes, offset: int, count: int) -> Regi
                 path=source.path,
                 offset=offset + at,
             )
-        region = Region(names[region_id], start, length)
+        region = Region(names[region_id], start, start + length)
         check_place(source, region, offset + at)
         found[region_id] = region
     for region_id, name in names.items():
@@ -215,8 +205,7 @@ def check_apart(source: Source, regions: list[Region], named_at: int) -> None:
     for one, other in pairwise(placed):
         if other.offset < one.end:
             raise InvalidImageError(
-                f"the {one.name} [{one.offset:#x}, {one.end:#x}) overlaps the {other.name} "
-                f"[{other.offset:#x}, {other.end:#x})",
+                f"the {one} overlaps the {other}",
                 path=source.path,
                 offset=named_at,
             )

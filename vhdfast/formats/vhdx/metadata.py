@@ -12,8 +12,8 @@ from itertools import pairwise
 
 from ...errors import InvalidImageError, UnsupportedImageError
 from ...files import Source
+from ...tables import Region
 from ...units import KIB, MIB
-from .headers import Region
 from .parent import ParentLocator
 
 __all__ = ["Metadata", "read_metadata"]
