@@ -43,6 +43,8 @@ show vhdfast compare demo/disk.raw demo/disk.vhd
 if command -v qemu-img >/dev/null; then
     show qemu-img convert -f raw -O vhdx demo/disk.raw demo/disk.vhdx
     show vhdfast convert --fixed --align --verify --force demo/disk.vhdx demo/disk.vhd
+    show qemu-img convert -c -f raw -O qcow2 demo/disk.raw demo/disk.qcow2
+    show vhdfast convert --fixed --align --verify --force demo/disk.qcow2 demo/disk.vhd
     show vhdfast compare demo/disk.raw demo/disk.vhd
     show qemu-img compare -f raw -F vpc demo/disk.raw demo/disk.vhd
 fi

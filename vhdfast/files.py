@@ -6,6 +6,7 @@ Never written. What comes over a network is in `vhdfast.remote`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -367,6 +368,7 @@ def _cannot_open(path: str, error: OSError) -> ImageError:
         FileNotFoundError: "check the name",
         PermissionError: "you may not read it: check its permissions",
     }
-    return ImageError(
-        f"cannot be opened: {error.strerror}", path=path, hint=hints.get(type(error))
-    )
+    hint = hints.get(type(error))
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        hint = "allow more open files (ulimit -n), or join the parts of the disk first"
+    return ImageError(f"cannot be opened: {error.strerror}", path=path, hint=hint)

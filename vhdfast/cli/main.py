@@ -44,6 +44,7 @@ class Interrupted(BaseException):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status. Never raises, but for defects under -v."""
     words = sys.argv[1:] if argv is None else argv
+    _raise_descriptor_limit()
     try:
         with _signals():
             return _dispatch(words)
@@ -67,6 +68,16 @@ def main(argv: list[str] | None = None) -> int:
         )
         _print_error(defect, "--json" in words)
         return defect.exit_code
+
+
+def _raise_descriptor_limit() -> None:
+    """Let a disk that is split into thousands of files be open as a whole."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _dispatch(words: list[str]) -> int:
