@@ -14,7 +14,13 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptImageError, InvalidImageError, UnsupportedImageError, VhdfastError
+from ..errors import (
+    CUT_SHORT,
+    CorruptImageError,
+    InvalidImageError,
+    UnsupportedImageError,
+    VhdfastError,
+)
 from ..extents import Kind, Rows, clip, make_rows
 from ..files import Source, SourceFile
 from ..tables import WINDOW_ENTRIES, Indices, OverlapSearch, Places, Region, misplaced
@@ -100,7 +106,7 @@ class ParallelsImage(ImageFormat):
                 f"the table ends at {self.table_end:#x}, the file at {source.size:#x}",
                 path=source.path,
                 offset=32,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         if in_use not in (0, OPEN, CLOSED):
             self._fail(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from ...errors import InvalidImageError, UnsupportedImageError, VhdfastError, printable
+from ...errors import DAMAGED, InvalidImageError, UnsupportedImageError, VhdfastError, printable
 from ...extents import Codec, Rows
 from ...files import Source
 from ...units import MAX_OFFSET
@@ -132,7 +132,7 @@ class Qcow2Image(ImageFormat):
                     f"{needed}: the rest of it would read as zeros",
                     path=self.source.path,
                     offset=size_field,
-                    hint="the image is damaged: copy it again and compare checksums",
+                    hint=DAMAGED,
                 )
         return offset, size, field
 

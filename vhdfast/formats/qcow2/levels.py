@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import CUT_SHORT, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, make_rows
 from ...files import Source
 from ...tables import Places, Region, first_on, first_true
@@ -109,7 +109,7 @@ class TwoLevels:
                 f"at {source.size:#x}",
                 path=source.path,
                 offset=l1_field,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         self.used = min(layout.l1_size, layout.needed)
         self.regions = [

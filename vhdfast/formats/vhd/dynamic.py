@@ -17,7 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._native import vhd_checksum
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import (
+    CUT_SHORT,
+    DAMAGED,
+    CorruptImageError,
+    InvalidImageError,
+    UnsupportedImageError,
+)
 from ...extents import Kind, Rows, clip, in_order, make_rows
 from ...files import Source
 from ...tables import (
@@ -72,7 +78,7 @@ class DynamicHeader:
                 f"the footer puts the dynamic header at {offset:#x}, the file has "
                 f"{source.size} bytes",
                 path=source.path,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         data = source.read_exact(offset, HEADER_LENGTH, "dynamic header")
         (
@@ -84,7 +90,7 @@ class DynamicHeader:
                 f"the dynamic header begins with {cookie!r}, expected {COOKIE!r}",
                 path=source.path,
                 offset=offset,
-                hint="the image is damaged: copy it again and compare checksums",
+                hint=DAMAGED,
             )
         if version >> 16 != 1:
             raise UnsupportedImageError(
@@ -158,7 +164,7 @@ class BlockTable:
                 "bytes",
                 path=self.source.path,
                 offset=header.offset + 16,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
 
     def entries(self, first: int, count: int) -> Places:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...errors import CorruptImageError, printable
+from ...errors import CUT_SHORT, CorruptImageError, printable
 from ...extents import Kind, Rows, concatenate, make_rows
 from ...files import Source
 from ...tables import Region
@@ -56,7 +56,7 @@ class VhdxImage(ImageFormat):
             raise CorruptImageError(
                 f"the file has {source.size} bytes, a VHDX has at least {HEADER_SECTION}",
                 path=source.path,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         identifier = source.read_exact(0, 520, "file identifier")
         if not identifier.startswith(SIGNATURE):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CorruptImageError
+from ...errors import DAMAGED, CorruptImageError
 from ...extents import Kind, Rows, clip, in_order, make_rows
 from ...files import Source
 from ...tables import (
@@ -81,7 +81,7 @@ class BlockTable:
                 f"{self.block_size} bytes need {needed}",
                 path=source.path,
                 offset=region.offset,
-                hint="the image is damaged: copy it again and compare checksums",
+                hint=DAMAGED,
             )
 
     def _index(self, block: int) -> int:

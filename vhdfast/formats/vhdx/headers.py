@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ..._native import crc32c
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import (
+    CONVERT_ELSEWHERE,
+    CUT_SHORT,
+    DAMAGED,
+    CorruptImageError,
+    InvalidImageError,
+    UnsupportedImageError,
+)
 from ...files import Source
 from ...tables import Region
 from ...units import KIB, MIB
@@ -40,8 +47,6 @@ _TABLE = struct.Struct("<4sIII")
 assert _TABLE.size == 16
 _ENTRY = struct.Struct("<16sQII")
 assert _ENTRY.size == 32
-
-_COPY_AGAIN = "the image is damaged: copy it again and compare checksums"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ def read_header(source: Source, notify: Notify) -> Header:
             f"neither header is intact: the first {problems[0][1]}, the second {problems[1][1]}",
             path=source.path,
             offset=HEADER_OFFSETS[0],
-            hint=_COPY_AGAIN,
+            hint=DAMAGED,
         )
     for offset, problem in problems:
         notify("header-damaged", f"one of the two headers {problem}; the other one is used", offset)
@@ -120,7 +125,7 @@ def read_header(source: Source, notify: Notify) -> Header:
             "to be newer",
             path=source.path,
             offset=HEADER_OFFSETS[1],
-            hint=_COPY_AGAIN,
+            hint=DAMAGED,
         )
     header = max((pair[0] for pair in found), key=lambda header: header.sequence)
     if header.version != 1:
@@ -154,7 +159,7 @@ def read_regions(source: Source, notify: Notify) -> Regions:
         f"neither region table is intact: the first {problems[0]}, the second {problems[1]}",
         path=source.path,
         offset=REGION_TABLE_OFFSETS[0],
-        hint=_COPY_AGAIN,
+        hint=DAMAGED,
     )
 
 
@@ -177,7 +182,7 @@ def _parse_regions(source: Source, data: bytes, offset: int, count: int) -> Regi
                     f"region {region_id} must be understood and is unknown",
                     path=source.path,
                     offset=offset + at,
-                    hint="convert the image with the program that made it",
+                    hint=CONVERT_ELSEWHERE,
                 )
             continue
         if region_id in found:
@@ -230,5 +235,5 @@ def check_place(source: Source, region: Region, named_at: int) -> None:
             f"the {region.name} ends at {region.end:#x}, the file at {source.size:#x}",
             path=source.path,
             offset=named_at,
-            hint="the image is cut short: copy it again and compare checksums",
+            hint=CUT_SHORT,
         )

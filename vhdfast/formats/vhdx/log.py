@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import CUT_SHORT, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...files import MemorySource, Source
 from ...units import KIB, MIB, round_up
 from .headers import Header, check_place, sum_of
@@ -295,7 +295,7 @@ class _Log:
                 f"{self.source.size}",
                 path=self.source.path,
                 offset=where + newest.start,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         changes = sum(entry.descriptors for entry in run)
         if changes > MAX_DESCRIPTORS:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import (
+    CONVERT_ELSEWHERE,
     CorruptImageError,
     InvalidImageError,
     MissingReferenceError,
@@ -170,7 +171,7 @@ class VmdkImage(ImageFormat):
                 f"a disk of type {printable(descriptor.create_type, 40)!r}, which is not known",
                 path=self.source.path,
                 offset=at,
-                hint="convert it with the program that made it",
+                hint=CONVERT_ELSEWHERE,
             )
         if not descriptor.extents:
             raise InvalidImageError(

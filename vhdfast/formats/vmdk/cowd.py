@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import DAMAGED, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Rows
 from ...files import Source
 from ...tables import Region
@@ -71,7 +71,7 @@ class CowdPart(TablePart):
                 f"{self.tables.count}",
                 path=source.path,
                 offset=24,
-                hint="the image is damaged: copy it again and compare checksums",
+                hint=DAMAGED,
             )
         if int.from_bytes(data[_UNCLEAN_AT : _UNCLEAN_AT + 4], "little"):
             self.notice_not_closed(None if file else _UNCLEAN_AT)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CorruptImageError
+from ...errors import CUT_SHORT, CorruptImageError
 from ...extents import MAX_ROWS, Kind, Rows, clip, in_order, make_rows
 from ...files import Source
 from ...tables import Block, OverlapSearch, Region, first_true, misplaced
@@ -28,7 +28,7 @@ GRAIN, TABLE = 0, 1
 
 # Directory entries in one window: of those without a table each is one row.
 DIRECTORY_WINDOW = 4096
-_DAMAGED = "the grain tables are damaged: copy the image again and compare checksums"
+TABLES_DAMAGED = "the grain tables are damaged: copy the image again and compare checksums"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class GrainTables(ABC):
                 f"{source.size:#x} bytes",
                 path=source.path,
                 offset=min(directory, source.size),
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         self.reserved = [*reserved, Region("grain directory", directory, end)]
         self.overlaps = OverlapSearch(source, self._stored, self.stride, self.table_size)
@@ -143,7 +143,7 @@ class GrainTables(ABC):
                 f"the file has {self.source.size:#x} bytes",
                 path=self.source.path,
                 offset=self.directory + entry * self.width,
-                hint=_DAMAGED,
+                hint=TABLES_DAMAGED,
             )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
@@ -184,7 +184,7 @@ class GrainTables(ABC):
             if kinds[0] == Kind.DATA:
                 at = int(places[0]) + within * self.width
         return CorruptImageError(
-            f"grain {number} {problem}", path=self.source.path, offset=at, hint=_DAMAGED
+            f"grain {number} {problem}", path=self.source.path, offset=at, hint=TABLES_DAMAGED
         )
 
     # ---- overlaps -------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class GrainTables(ABC):
             f"{_said(one)} and {_said(other)} share bytes",
             path=self.source.path,
             offset=self.directory + other.index * self.width,
-            hint=_DAMAGED,
+            hint=TABLES_DAMAGED,
         )
 
     def _stored(self) -> Iterator[tuple[U64, U64, int]]:

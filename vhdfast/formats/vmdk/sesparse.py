@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import DAMAGED, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows
 from ...files import Source
 from ...tables import Region, first_true
 from ...units import MAX_OFFSET, SECTOR
 from ..base import Notify
-from .grains import U8, U64, GrainTables
+from .grains import TABLES_DAMAGED, U8, U64, GrainTables
 from .parts import TablePart
 
 __all__ = ["MAGIC", "SeSparsePart"]
@@ -67,7 +67,7 @@ class SeTables(GrainTables):
                 f"or a table below {room}",
                 path=self.source.path,
                 offset=self.directory + (first + at) * self.width,
-                hint="the grain tables are damaged: copy the image again and compare checksums",
+                hint=TABLES_DAMAGED,
             )
         return kinds, numbers * np.uint64(self.table_size) + np.uint64(self.table_region.offset)
 
@@ -138,7 +138,7 @@ class SeSparsePart(TablePart):
                 f"sectors need {needed}",
                 path=source.path,
                 offset=136,
-                hint="the image is damaged: copy it again and compare checksums",
+                hint=DAMAGED,
             )
 
     def _regions(self, source: Source, fields: tuple[int, ...]) -> dict[str, Region]:
@@ -163,7 +163,7 @@ class SeSparsePart(TablePart):
                 f"the volatile header begins with {magic:#x}, expected {VOLATILE_MAGIC:#x}",
                 path=source.path,
                 offset=region.offset,
-                hint="the image is damaged: copy it again and compare checksums",
+                hint=DAMAGED,
             )
         if replay:
             raise UnsupportedImageError(

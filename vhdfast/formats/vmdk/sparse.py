@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import (
+    CONVERT_ELSEWHERE,
+    CUT_SHORT,
+    DAMAGED,
+    CorruptImageError,
+    InvalidImageError,
+    UnsupportedImageError,
+)
 from ...extents import MAX_UNIT, Codec, Kind, Rows
 from ...files import Source
 from ...tables import Region, first_true
@@ -91,7 +98,7 @@ def read_header(source: Source) -> Header:
             f"the sparse extent has version {header.version}, expected 1, 2 or 3",
             path=source.path,
             offset=4,
-            hint="convert the image with the program that made it",
+            hint=CONVERT_ELSEWHERE,
         )
     if header.capacity > MAX_OFFSET // SECTOR:
         raise invalid("capacity", f"{header.capacity} sectors", "less than 2^54", 12)
@@ -112,7 +119,7 @@ def read_header(source: Source) -> Header:
                 f"file has {source.size:#x} bytes",
                 path=source.path,
                 offset=28,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
     if not header.capacity and header.descriptor_offset:
         return header  # nothing but a place for a descriptor
@@ -373,7 +380,7 @@ class SparsePart(TablePart):
             f"the marker of grain {number} {found[problem]}",
             path=self.source.path,
             offset=place if problem == "sector" else place + 8,
-            hint="the image is damaged: copy it again and compare checksums",
+            hint=DAMAGED,
         )
 
     def details(self) -> dict[str, Any]:
