@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import KIB, MIB, SparseFile, overwrite, pattern
+from tests.support import KIB, MIB, SparseFile, pattern, poke
 from tests.support import build_qcow as v1
 from tests.support import build_qcow2 as v2
 from tests.support.build_qcow import Qcow
@@ -75,11 +75,11 @@ def test_a_field_of_the_header_at_its_extremes(folder: Path, field: str, feature
     assert sound is not None
     at, size = v2.FIELDS[field]
     for value in extremes(size):
-        before = overwrite(path, at, (value % 256**size).to_bytes(size, "big"))
+        before = poke(path, at, (value % 256**size).to_bytes(size, "big"))
         read_all(path, format="qcow2")
         read_all(path, format="qcow2", snapshot="1")
         read_all(path)
-        overwrite(path, at, before)
+        poke(path, at, before)
     assert read_all(path) == sound
 
 
@@ -93,10 +93,10 @@ def test_a_field_of_version_1_at_its_extremes(folder: Path, field: str) -> None:
     assert sound is not None
     at, size = v1.FIELDS[field]
     for value in extremes(size):
-        before = overwrite(path, at, (value % 256**size).to_bytes(size, "big"))
+        before = poke(path, at, (value % 256**size).to_bytes(size, "big"))
         read_all(path, format="qcow", backing_format="raw")
         read_all(path)
-        overwrite(path, at, before)
+        poke(path, at, before)
     assert read_all(path, format="qcow", backing_format="raw") == sound
 
 
@@ -110,9 +110,9 @@ def test_an_entry_of_a_table_with_any_bit_changed(folder: Path, features: int) -
         for byte in range(width if place != disk.l1_offset else 8):
             for bit in range(8):
                 old = file.get(place + byte, 1)
-                overwrite(path, place + byte, bytes([old[0] ^ 1 << bit]))
+                poke(path, place + byte, bytes([old[0] ^ 1 << bit]))
                 read_all(path)
-                overwrite(path, place + byte, old)
+                poke(path, place + byte, old)
 
 
 @pytest.mark.parametrize("size", range(0, 64 * KIB, 509))
@@ -189,5 +189,5 @@ def test_random_damage_never_ends_otherwise(
         "anywhere": file.size // 2,
     }  # fmt: skip
     for place, at, data in damage:
-        overwrite(path, starts[place] + at, data)
+        poke(path, starts[place] + at, data)
     read_all(path, format="qcow2", snapshot=snapshot)

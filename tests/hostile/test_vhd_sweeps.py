@@ -11,7 +11,7 @@ import pytest
 from vhdfast.errors import InternalError, VhdfastError
 from vhdfast.image import open_image
 
-from ..support import KIB, MIB, SparseFile, overwrite, pattern
+from ..support import KIB, MIB, SparseFile, pattern, poke
 from ..support import build_vhd as vhd
 
 Fix = Callable[[bytes], bytes]
@@ -55,10 +55,10 @@ def attack(
             for base in chosen:
                 data = _read(path, base, length)
                 data = data[:at] + value + data[at + size :]
-                kept.append((base, overwrite(path, base, fix(data) if fix else data)))
+                kept.append((base, poke(path, base, fix(data) if fix else data)))
             walk(path, name)
             for base, before in kept:
-                overwrite(path, base, before)
+                poke(path, base, before)
 
 
 def _read(path: Path, offset: int, length: int) -> bytes:
@@ -172,10 +172,10 @@ def test_flipped_bytes(tmp_path, image):
         kept = []
         for _ in range(draw.choice((1, 1, 2, 5))):
             offset = draw.randrange(*draw.choice(spans))
-            kept.append((offset, overwrite(path, offset, bytes([draw.randrange(256)]))))
+            kept.append((offset, poke(path, offset, bytes([draw.randrange(256)]))))
         walk(path, name)
         for offset, before in reversed(kept):
-            overwrite(path, offset, before)
+            poke(path, offset, before)
 
 
 @pytest.mark.parametrize("code", [b"W2ru", b"W2ku", b"Wi2r", b"Wi2k", b"MacX", b"Mac ", b"????"])

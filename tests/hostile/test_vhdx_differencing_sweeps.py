@@ -8,17 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import pattern
-from tests.support.build_vhdx import (
-    BAT,
-    METADATA,
-    MIB,
-    bitmap_index,
-    linkage,
-    peek,
-    poke,
-    write_vhdx,
-)
+from tests.support import MIB, pattern, peek, poke
+from tests.support.build_vhdx import BAT, METADATA, bitmap_index, linkage, write_vhdx
 from vhdfast import open_image
 from vhdfast.errors import ImageError
 

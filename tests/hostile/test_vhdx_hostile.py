@@ -8,22 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import KIB, MIB, poke
 from tests.support.build_vhdx import (
     BAT,
     BAT_REGION,
     HEADERS,
-    KIB,
     LOG,
     LOG_ID,
     METADATA,
     METADATA_REGION,
-    MIB,
     PARENT_LOCATOR,
     REGION_TABLES,
     header,
     linkage,
     parent_locator,
-    poke,
     poke_both,
     standard_items,
     write_vhdx,

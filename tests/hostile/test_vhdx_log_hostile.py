@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import MIB, poke
 from tests.support.build_vhdx import (
     BAT,
     HEADERS,
     LOG,
     LOG_ID,
-    MIB,
     Data,
     Entry,
     Zero,
     header,
     log_bytes,
-    poke,
     poke_both,
     sealed,
     write_vhdx,

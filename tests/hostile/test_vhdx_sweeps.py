@@ -8,20 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.build_vhdx import (
-    BAT,
-    HEADERS,
-    KIB,
-    LOG,
-    METADATA,
-    MIB,
-    REGION_TABLES,
-    Data,
-    Entry,
-    peek,
-    poke,
-    seal,
-)
+from tests.support import KIB, MIB, peek, poke
+from tests.support.build_vhdx import BAT, HEADERS, LOG, METADATA, REGION_TABLES, Data, Entry, seal
 from tests.support.vhdx_damage import (
     BODY,
     ITEM_AT,

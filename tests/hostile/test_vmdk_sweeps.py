@@ -11,12 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support import KIB, peek, poke
 from tests.support.build_vmdk import (
-    KIB,
     Layout,
     descriptor,
-    peek,
-    poke,
     write_cowd,
     write_descriptor,
     write_sesparse,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 KIB = 1 << 10
@@ -64,8 +64,8 @@ def rows_of(maps: Sequence[object]) -> list[tuple[object, ...]]:
     ]
 
 
-def overwrite(path: Path, offset: int, data: bytes) -> bytes:
-    """Change bytes of a file in place; returns what was there."""
+def poke(path: Path, offset: int, data: bytes) -> bytes:
+    """Change bytes of a file in place; returns what was there. No checksum is made right again."""
     fd = os.open(path, os.O_RDWR)
     try:
         before = os.pread(fd, len(data), offset)
@@ -73,3 +73,18 @@ def overwrite(path: Path, offset: int, data: bytes) -> bytes:
         return before
     finally:
         os.close(fd)
+
+
+def peek(path: Path, offset: int, length: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+def set_field(
+    fields: Mapping[str, tuple[int, int]], file: SparseFile, name: str, value: int
+) -> SparseFile:
+    """Set a big-endian field, of which `fields` has the offset and length."""
+    at, size = fields[name]
+    file.put(at, value.to_bytes(size, "big"))
+    return file

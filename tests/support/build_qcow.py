@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 
-from . import SparseFile
+from . import SparseFile, set_field
 
 COMPRESSED = 1 << 63
 
@@ -76,8 +77,4 @@ class Qcow:
         return file
 
 
-def poke(file: SparseFile, name: str, value: int) -> SparseFile:
-    """Set a field of the header."""
-    at, size = FIELDS[name]
-    file.put(at, value.to_bytes(size, "big"))
-    return file
+poke_field = partial(set_field, FIELDS)

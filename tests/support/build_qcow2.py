@@ -8,8 +8,9 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, field
+from functools import partial
 
-from . import SparseFile
+from . import SparseFile, set_field
 
 MAGIC = b"QFI\xfb"
 COPIED = 1 << 63
@@ -303,8 +304,4 @@ class Qcow2(Layer):
         self._file.put(0, header + extensions + (self.backing or b""))
 
 
-def poke(file: SparseFile, name: str, value: int) -> SparseFile:
-    """Set a field of the header."""
-    at, size = FIELDS[name]
-    file.put(at, value.to_bytes(size, "big"))
-    return file
+poke_field = partial(set_field, FIELDS)

@@ -83,9 +83,7 @@ def vdi(
     header += struct.pack("<IHHIII", 0xBEDA107F, 1, 1, header_size, image_type, 0)
     header += comment.ljust(256, b"\0")
     header += struct.pack("<IIIIIII", MAP, data_offset, *geometry, 512, 0)
-    header += struct.pack(
-        "<QIIII", virtual_size, block_size, block_extra, count, len(blocks)
-    )
+    header += struct.pack("<QIIII", virtual_size, block_size, block_extra, count, len(blocks))
     for value in (image_id, modify_id, link_id, parent_modify_id):
         header += value.bytes_le
     header += struct.pack("<IIII", *logical_geometry, 512)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-KIB, MIB = 1 << 10, 1 << 20
+from . import KIB, MIB, peek, poke
 
 HEADERS = (64 * KIB, 128 * KIB)
 REGION_TABLES = (192 * KIB, 256 * KIB)
@@ -335,19 +335,6 @@ def write_vhdx(
 
 
 # ---- damage -------------------------------------------------------------------------------------
-
-
-def poke(path: Path, offset: int, data: bytes) -> None:
-    """Overwrite bytes; no checksum is made right again."""
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        file.write(data)
-
-
-def peek(path: Path, offset: int, length: int) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read(length)
 
 
 def seal(path: Path) -> None:

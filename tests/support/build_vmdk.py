@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import KIB, MIB, pattern, poke  # noqa: F401 - tests against qemu-img take them from here
+
 SECTOR = 512
-KIB, MIB = 1 << 10, 1 << 20
 
 Grains = Mapping[int, bytes | None]
 
@@ -32,23 +33,6 @@ class Layout:
     tables: dict[int, int] = field(default_factory=dict)
     spare_tables: dict[int, int] = field(default_factory=dict)
     grains: dict[int, int] = field(default_factory=dict)
-
-
-def poke(path: Path, offset: int, data: bytes) -> None:
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        file.write(data)
-
-
-def peek(path: Path, offset: int, length: int) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read(length)
-
-
-def pattern(seed: int, length: int) -> bytes:
-    """Bytes that differ from grain to grain and from sector to sector."""
-    return b"".join(b"%08d%08d" % (seed, at) * 32 for at in range(-(-length // 512)))[:length]
 
 
 # ---- descriptors --------------------------------------------------------------------------------

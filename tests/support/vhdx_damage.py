@@ -7,13 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.build_vhdx import (
-    KIB,
-    METADATA,
-    MIB,
-    Entry,
-    write_vhdx,
-)
+from tests.support import KIB, MIB
+from tests.support.build_vhdx import METADATA, Entry, write_vhdx
 from vhdfast import open_image
 from vhdfast.errors import (
     ImageError,

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vhdfast
-from tests.support import KIB, MIB, SparseFile, overwrite, pattern
+from tests.support import KIB, MIB, SparseFile, pattern, poke
 from tests.support.build_tar import archive, envelope, header, member, number, padded, pax
 from tests.support.build_vdi import vdi
 from tests.unit.containers.conftest import open_files
@@ -382,7 +382,7 @@ def test_an_extended_header_of_a_gigabyte(refused: Refused, kind: bytes) -> None
 
 def test_a_damaged_header_behind_the_first(refused: Refused, tmp_path: Path) -> None:
     path = archive(member("a.raw", b"1"), member("b.raw", b"2")).write(tmp_path / "x.tar")
-    overwrite(path, 1024 + 3, b"Z")
+    poke(path, 1024 + 3, b"Z")
     refused(CorruptImageError, path, "checksum", offset=1024)
 
 

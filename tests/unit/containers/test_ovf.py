@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import vhdfast
-from tests.support import MIB, overwrite, pattern
+from tests.support import MIB, pattern, poke
 from tests.support.build_tar import archive, envelope, member
 from tests.support.build_vdi import vdi
 from tests.unit.containers.conftest import open_files
@@ -166,7 +166,7 @@ def test_a_descriptor_without_disks(machine: Path, refused: Refused) -> None:
 
 
 def test_a_damaged_disk_leaves_nothing_open(machine: Path, refused: Refused) -> None:
-    overwrite(machine.parent / "a.vdi", 0x170, bytes(8))
+    poke(machine.parent / "a.vdi", 0x170, bytes(8))
     error = refused(InvalidImageError, machine, "0 bytes", offset=0x170)
     assert error.path == str(machine.parent / "a.vdi")
 

@@ -12,18 +12,28 @@ import pytest
 from vhdfast.errors import VhdfastError
 from vhdfast.image import Image, open_image
 
-from ...support import SparseFile
+from ...support import SparseFile, reading
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., Image]]:
-    """opened(file, name="disk.vhd", **options of open_image): the image, closed at the end."""
+def opening() -> Iterator[Callable[..., Image]]:
+    """opening(path, **options of open_image): the image, closed at the end."""
     with contextlib.ExitStack() as stack:
 
-        def open_built(file: SparseFile, name: str = "disk.vhd", **options: Any) -> Image:
-            return stack.enter_context(open_image(file.write(tmp_path / name), **options))
+        def open_one(path: Path, **options: Any) -> Image:
+            return stack.enter_context(open_image(path, **options))
 
-        yield open_built
+        yield open_one
+
+
+@pytest.fixture
+def opened(tmp_path: Path, opening: Callable[..., Image]) -> Callable[..., Image]:
+    """opened(file, name="disk.vhd", **options): the same for a file that was built."""
+
+    def open_built(file: SparseFile, name: str = "disk.vhd", **options: Any) -> Image:
+        return opening(file.write(tmp_path / name), **options)
+
+    return open_built
 
 
 @pytest.fixture
@@ -66,4 +76,4 @@ def refused(tmp_path: Path) -> Callable[..., VhdfastError]:
 @pytest.fixture
 def codes() -> Callable[[Image], list[str]]:
     """The codes of an image's notices, sorted."""
-    return lambda image: sorted(notice.code for notice in image.notices)
+    return lambda image: sorted(reading.codes(image))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import KIB, MIB, overwrite, pattern, rows_of
+from tests.support import KIB, MIB, pattern, poke, rows_of
 from tests.support.build_parallels import BAT, EXTENDED, FIELDS, OLD, OPEN, parallels
 from vhdfast import Image, open_image
 from vhdfast.errors import (
@@ -208,13 +208,13 @@ def test_a_field_at_its_extremes_is_refused_or_harmless(
     path = file.write(tmp_path / "d.hdd")
     top = 256**size - 1
     for value in (0, 1, 2, 4, 511, 2048, top, top - 1, top // 2, top // 2 + 1):
-        before = overwrite(path, at, value.to_bytes(size, "little"))
+        before = poke(path, at, value.to_bytes(size, "little"))
         try:
             with open_image(path, "parallels") as image:
                 image.pread(0, 4 * MIB)
         except VhdfastError as error:
             assert error.exit_code == 4
-        overwrite(path, at, before)
+        poke(path, at, before)
 
 
 @settings(

@@ -14,7 +14,7 @@ from vhdfast.errors import (
 )
 
 from ...support import pattern, rows_of
-from ...support.build_qcow import COMPRESSED, Qcow, poke
+from ...support.build_qcow import COMPRESSED, Qcow, poke_field
 from ...support.build_qcow2 import raw_deflate
 
 
@@ -137,7 +137,7 @@ def test_a_missing_backing_file(refused):
     ],
 )
 def test_a_name_that_cannot_be(refused, field, value, problem, offset):
-    file = poke(Qcow(8192, backing="base.raw").build(), field, value)
+    file = poke_field(Qcow(8192, backing="base.raw").build(), field, value)
     refused(InvalidImageError, file, problem, offset=offset)
 
 
@@ -166,16 +166,16 @@ def test_a_name_that_cannot_be(refused, field, value, problem, offset):
     ],
 )
 def test_a_field_that_cannot_be(refused, field, value, kind, problem, offset):
-    refused(kind, poke(small().build(), field, value), problem, offset=offset, format="qcow")
+    refused(kind, poke_field(small().build(), field, value), problem, offset=offset, format="qcow")
 
 
 def test_version_2_is_another_format(refused):
-    error = refused(InvalidImageError, poke(small().build(), "version", 2), format="qcow")
+    error = refused(InvalidImageError, poke_field(small().build(), "version", 2), format="qcow")
     assert error.hint == "say --from qcow2"
 
 
 def test_encryption_is_refused_with_the_command_that_decrypts(refused):
-    error = refused(UnsupportedImageError, poke(small().build(), "crypt_method", 1))
+    error = refused(UnsupportedImageError, poke_field(small().build(), "crypt_method", 1))
     assert "driver=qcow,encrypt.format=aes,encrypt.key-secret=key" in error.hint
 
 

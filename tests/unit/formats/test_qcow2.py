@@ -16,7 +16,7 @@ from vhdfast.formats import open_format
 from vhdfast.image import Image
 
 from ...support import GIB, SparseFile, pattern, rows_of
-from ...support.build_qcow2 import CORRUPT, DIRTY, EXTENDED, Qcow2, poke, raw_deflate
+from ...support.build_qcow2 import CORRUPT, DIRTY, EXTENDED, Qcow2, poke_field, raw_deflate
 
 K64 = 65536
 
@@ -136,7 +136,7 @@ def test_reference_counts_are_not_read(qcow2):
     disk.data(0, pattern(1, K64))
     file = disk.build()
     for name in ("refcount_table_offset", "refcount_table_clusters", "refcount_order"):
-        poke(file, name, 0xFFFFFFFF)
+        poke_field(file, name, 0xFFFFFFFF)
     assert qcow2(file).pread(0, K64) == pattern(1, K64)
 
 
@@ -284,8 +284,8 @@ def test_unknown_extensions_and_unknown_compatible_features_are_passed_over(qcow
     )
     disk.data(0, pattern(1, K64))
     file = disk.build()
-    poke(file, "compatible_features", (1 << 64) - 1)
-    poke(file, "autoclear_features", ((1 << 64) - 1) & ~2)
+    poke_field(file, "compatible_features", (1 << 64) - 1)
+    poke_field(file, "autoclear_features", ((1 << 64) - 1) & ~2)
     assert qcow2(file).pread(0, K64) == pattern(1, K64)
 
 

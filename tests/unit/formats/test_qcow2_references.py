@@ -25,7 +25,7 @@ from ...support.build_qcow2 import (
     DATA_FILE_NAME,
     RAW_EXTERNAL,
     Qcow2,
-    poke,
+    poke_field,
     raw_deflate,
 )
 
@@ -163,7 +163,7 @@ def test_the_longest_name(refused):
 @pytest.mark.parametrize("place", [1, 71, 104, K64 - 3, K64, 1 << 40, (1 << 64) - 4])
 def test_a_name_outside_the_rest_of_the_first_cluster(refused, place):
     disk = Qcow2(K64, backing="base", backing_format="raw")
-    file = poke(disk.build(), "backing_file_offset", place)
+    file = poke_field(disk.build(), "backing_file_offset", place)
     refused(InvalidImageError, file, "the backing file's name is said to lie at", offset=8)
 
 

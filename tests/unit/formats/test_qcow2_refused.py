@@ -15,7 +15,7 @@ from ...support.build_qcow2 import (
     FEATURE_NAMES,
     Qcow2,
     feature_names,
-    poke,
+    poke_field,
     raw_deflate,
 )
 
@@ -64,18 +64,18 @@ def disk(**options) -> Qcow2:
     ],
 )
 def test_a_field_that_cannot_be(refused, field, value, kind, problem, offset):
-    refused(kind, poke(disk().build(), field, value), problem, offset=offset,
+    refused(kind, poke_field(disk().build(), field, value), problem, offset=offset,
             format="qcow2")  # fmt: skip
 
 
 def test_version_1_is_another_format(refused):
-    file = poke(disk().build(), "version", 1)
+    file = poke_field(disk().build(), "version", 1)
     error = refused(UnsupportedImageError, file, "version 1", offset=4, format="qcow2")
     assert error.hint == "say --from qcow"
 
 
 def test_a_file_that_begins_otherwise(refused):
-    refused(InvalidImageError, poke(disk().build(), "magic", 0), "expected b'QFI", offset=0,
+    refused(InvalidImageError, poke_field(disk().build(), "magic", 0), "expected b'QFI", offset=0,
             format="qcow2")  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def test_a_file_that_ends_inside_the_header(refused, size):
 
 @pytest.mark.parametrize("method, name", [(1, "aes"), (2, "luks")])
 def test_encryption_is_refused_with_the_command_that_decrypts(refused, method, name):
-    error = refused(UnsupportedImageError, poke(disk().build(), "crypt_method", method))
+    error = refused(UnsupportedImageError, poke_field(disk().build(), "crypt_method", method))
     assert error.hint == (
         "decrypt it first: qemu-img convert --object secret,id=key,file=PASSWORD_FILE "
         f"--image-opts driver=qcow2,encrypt.format={name},encrypt.key-secret=key,"

@@ -14,7 +14,7 @@ from vhdfast.errors import (
 )
 
 from ...support import pattern, rows_of
-from ...support.build_qcow2 import Qcow2, poke, raw_deflate
+from ...support.build_qcow2 import Qcow2, poke_field, raw_deflate
 
 K64 = 65536
 
@@ -176,7 +176,7 @@ def test_a_snapshot_whose_table_lies_outside(refused, disk):
     ],
 )
 def test_a_snapshot_table_that_cannot_be(qcow2, refused, codes, disk, change, kind, problem):
-    file = poke(disk.build(), *change)
+    file = poke_field(disk.build(), *change)
     refused(kind, file, problem, snapshot="1")
     image = qcow2(file)
     assert codes(image) == ["snapshots-damaged"]
@@ -185,7 +185,7 @@ def test_a_snapshot_table_that_cannot_be(qcow2, refused, codes, disk, change, ki
 
 def test_more_snapshots_than_the_table_holds(qcow2, refused, codes, disk):
     # The rest of the table's cluster reads as entries without name; then come other structures.
-    file = poke(disk.build(), "nb_snapshots", 65536)
+    file = poke_field(disk.build(), "nb_snapshots", 65536)
     refused(InvalidImageError, file, "entry of snapshot", snapshot="1")
     assert codes(qcow2(file)) == []
 
@@ -217,5 +217,5 @@ def test_a_table_that_claims_too_many_bytes(refused):
     for index in range(600):
         file.put(at + index * step, entry)
     file.size = at + 700 * step
-    poke(file, "nb_snapshots", 600)
+    poke_field(file, "nb_snapshots", 600)
     refused(InvalidImageError, file, "takes more than 67108864 bytes", snapshot="1")

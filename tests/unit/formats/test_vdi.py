@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import GIB, KIB, MIB, SparseFile, overwrite, pattern, rows_of
+from tests.support import GIB, KIB, MIB, SparseFile, pattern, poke, rows_of
 from tests.support.build_vdi import (
     CHILD_ID,
     DIFFERENCING,
@@ -374,14 +374,14 @@ def test_a_field_at_its_extremes_is_refused_or_harmless(
     path = vdi(virtual_size=3 * MIB, blocks={1: body}).write(tmp_path / "d.vdi")
     top = 256**size - 1
     for value in (0, 1, 2, 4, 511, 512, top, top - 1, top // 2, top // 2 + 1):
-        before = overwrite(path, at, value.to_bytes(size, "little"))
+        before = poke(path, at, value.to_bytes(size, "little"))
         try:
             with open_image(path, "vdi") as image:
                 assert image.virtual_size <= 4 * MIB
                 image.pread(0, image.virtual_size)
         except VhdfastError as error:
             assert error.exit_code == 4
-        overwrite(path, at, before)
+        poke(path, at, before)
 
 
 @settings(

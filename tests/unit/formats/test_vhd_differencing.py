@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +40,6 @@ def disks(tmp_path: Path) -> Path:
     folder.mkdir()
     fixed(BASE).write(folder / "base.vhd")
     return folder
-
-
-@pytest.fixture
-def opening() -> Iterator[Open]:
-    with contextlib.ExitStack() as stack:
-
-        def open_one(path: Path, **options: Any) -> Image:
-            return stack.enter_context(open_image(path, **options))
-
-        yield open_one
 
 
 def child(**fields: Any) -> SparseFile:

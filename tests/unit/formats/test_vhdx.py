@@ -10,47 +10,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support import MIB, pattern, peek, poke
 from tests.support.build_vhdx import (
     BAT,
     HEADERS,
-    MIB,
     REGION_TABLES,
     bat_index,
     header,
-    peek,
-    poke,
     seal,
     write_vhdx,
 )
-from vhdfast import Image, Kind, open_image
+from tests.support.reading import codes, opened, the_map
+from vhdfast import Kind
 from vhdfast.errors import UnknownFormatError
 
 GIB = 1 << 30
 PAYLOAD = 4 * MIB  # where the first block lies when the BAT takes 1 MiB
 Z, D = Kind.ZERO, Kind.DATA
-
-
-def opened(path: Path, format: str | None = None) -> Image:
-    """As the image's own table has it, whatever the file system knows of holes."""
-    return open_image(path, format, ask_holes=False)
-
-
-def pattern(seed: int, length: int = MIB) -> bytes:
-    """Bytes that differ from block to block and from sector to sector."""
-    return b"".join(b"%08d%08d" % (seed, at) * 32 for at in range(length // 512))
-
-
-def the_map(image: Image, max_rows: int = 65536) -> list[tuple[int, int, Kind, int | None]]:
-    """(offset, length, kind, file offset) of every row; windows are joined by nobody."""
-    return [
-        (extent.offset, extent.length, extent.kind, extent.file_offset)
-        for window in image.windows(max_rows=max_rows)
-        for extent in window
-    ]
-
-
-def codes(image: Image) -> list[str]:
-    return [notice.code for notice in image.notices]
 
 
 # ---- the map ------------------------------------------------------------------------------------
@@ -64,7 +40,7 @@ def test_an_empty_disk_is_one_row_of_zeros(tmp_path: Path) -> None:
 
 
 def test_blocks_lie_where_the_table_says(tmp_path: Path) -> None:
-    first, second = pattern(1), pattern(2)
+    first, second = pattern(1, MIB), pattern(2, MIB)
     path = write_vhdx(tmp_path / "d.vhdx", virtual_size=4 * MIB, blocks={3: first, 1: second})
     with opened(path) as image:
         assert the_map(image) == [
@@ -77,7 +53,7 @@ def test_blocks_lie_where_the_table_says(tmp_path: Path) -> None:
 
 
 def test_blocks_that_follow_each_other_are_one_row(tmp_path: Path) -> None:
-    blocks = {block: pattern(block) for block in range(4)}
+    blocks = {block: pattern(block, MIB) for block in range(4)}
     with opened(write_vhdx(tmp_path / "d.vhdx", virtual_size=4 * MIB, blocks=blocks)) as image:
         assert the_map(image) == [(0, 4 * MIB, D, PAYLOAD)]
 
@@ -88,7 +64,7 @@ def test_states_without_payload_read_as_zeros(tmp_path: Path, state: int) -> Non
     path = write_vhdx(
         tmp_path / "d.vhdx",
         virtual_size=2 * MIB,
-        blocks={0: pattern(1)},
+        blocks={0: pattern(1, MIB)},
         states={1: PAYLOAD | state},
     )
     with opened(path) as image:
@@ -152,12 +128,12 @@ def test_a_table_that_is_full_to_its_last_entry(tmp_path: Path) -> None:
         tmp_path / "d.vhdx",
         virtual_size=count * 32 * MIB,
         block_size=32 * MIB,
-        blocks={count - 1: pattern(1)},
+        blocks={count - 1: pattern(1, MIB)},
     )
     place = BAT + 16 * MIB
     assert peek(path, place - 8, 8) == (place | 6).to_bytes(8, "little")
     with opened(path) as image:
-        assert image.pread((count - 1) * 32 * MIB, MIB) == pattern(1)
+        assert image.pread((count - 1) * 32 * MIB, MIB) == pattern(1, MIB)
 
 
 def test_windows_of_any_size_make_the_same_map(tmp_path: Path) -> None:
@@ -170,7 +146,7 @@ def test_windows_of_any_size_make_the_same_map(tmp_path: Path) -> None:
 
 
 def test_a_window_may_begin_and_end_inside_blocks(tmp_path: Path) -> None:
-    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=3 * MIB, blocks={1: pattern(1)})
+    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=3 * MIB, blocks={1: pattern(1, MIB)})
     with opened(path) as image:
         rows = [(e.offset, e.length, e.kind, e.file_offset) for e in image.extents(4096, 2 * MIB)]
         assert rows == [
@@ -186,7 +162,7 @@ def test_a_short_last_block_ends_in_zeros_with_a_notice(tmp_path: Path) -> None:
     path = write_vhdx(
         tmp_path / "d.vhdx",
         virtual_size=2 * MIB,
-        blocks={0: pattern(1), 1: pattern(2, 8192)},
+        blocks={0: pattern(1, MIB), 1: pattern(2, 8192)},
         short_end=True,
     )
     with opened(path) as image:
@@ -274,20 +250,20 @@ def test_two_equal_headers_are_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damaged", [0, 1])
 def test_one_damaged_header_is_a_notice(tmp_path: Path, damaged: int) -> None:
-    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=MIB, blocks={0: pattern(1)})
+    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=MIB, blocks={0: pattern(1, MIB)})
     poke(path, HEADERS[damaged] + 100, b"!")
     with opened(path) as image:
-        assert image.pread(0, MIB) == pattern(1)
+        assert image.pread(0, MIB) == pattern(1, MIB)
         assert codes(image) == ["header-damaged"]
         assert image.notices[0].offset == HEADERS[damaged]
         assert "checksum" in image.notices[0].message
 
 
 def test_a_damaged_first_region_table_is_a_notice(tmp_path: Path) -> None:
-    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=MIB, blocks={0: pattern(1)})
+    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=MIB, blocks={0: pattern(1, MIB)})
     poke(path, REGION_TABLES[0], b"gone")
     with opened(path) as image:
-        assert image.pread(0, MIB) == pattern(1)
+        assert image.pread(0, MIB) == pattern(1, MIB)
         assert codes(image) == ["region-table-damaged"]
         assert image.notices[0].offset == REGION_TABLES[0]
 
@@ -311,13 +287,13 @@ def test_an_empty_log_may_have_no_place(tmp_path: Path) -> None:
 
 
 def test_a_damaged_identifier_is_not_a_raw_disk(tmp_path: Path) -> None:
-    path = write_vhdx(tmp_path / "d.img", virtual_size=MIB, blocks={0: pattern(1)})
+    path = write_vhdx(tmp_path / "d.img", virtual_size=MIB, blocks={0: pattern(1, MIB)})
     poke(path, 0, b"VHDXFILE")
     with pytest.raises(UnknownFormatError, match=r"damaged vhdx image: .*head.*--from vhdx"):
         opened(path)
     with opened(path, "vhdx") as image:
         assert codes(image) == ["identifier-damaged"]
-        assert image.pread(0, MIB) == pattern(1)
+        assert image.pread(0, MIB) == pattern(1, MIB)
 
 
 # ---- in general ---------------------------------------------------------------------------------
@@ -375,11 +351,11 @@ def test_the_largest_disk_is_read_in_windows(tmp_path: Path) -> None:
     import tracemalloc
 
     last = (64 << 40) // MIB - 1
-    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=64 << 40, blocks={last: pattern(1)})
+    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=64 << 40, blocks={last: pattern(1, MIB)})
     assert bat_index(last) == last + last // 4096
     tracemalloc.start()
     with opened(path) as image:
-        assert image.pread((64 << 40) - MIB, MIB) == pattern(1)
+        assert image.pread((64 << 40) - MIB, MIB) == pattern(1, MIB)
         _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 32 * MIB

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import struct
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import pattern
+from tests.support import MIB, pattern, poke
 from tests.support.build_vhdx import (
     BAT,
     DATA_ID,
     HEADERS,
     LOG,
     METADATA,
-    MIB,
     PARENT_LOCATOR,
     Data,
     Entry,
@@ -28,7 +26,6 @@ from tests.support.build_vhdx import (
     header,
     linkage,
     parent_locator,
-    poke,
     standard_items,
     write_vhdx,
 )
@@ -59,16 +56,6 @@ def disks(tmp_path: Path) -> Path:
     blocks = {block: BASE[block * MIB : (block + 1) * MIB] for block in range(4)}
     write_vhdx(folder / "base.vhdx", virtual_size=SIZE, blocks=blocks)
     return folder
-
-
-@pytest.fixture
-def opening() -> Iterator[Open]:
-    with contextlib.ExitStack() as stack:
-
-        def open_one(path: Path, **options: Any) -> Image:
-            return stack.enter_context(open_image(path, **options))
-
-        yield open_one
 
 
 def child(path: Path, **fields: Any) -> Path:

@@ -5,21 +5,11 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from tests.support.build_vhdx import (
-    BAT,
-    LOG,
-    METADATA,
-    MIB,
-    Data,
-    Entry,
-    Zero,
-    log_bytes,
-    peek,
-    poke,
-    write_vhdx,
-)
+from tests.support import MIB, pattern, peek, poke
+from tests.support.build_vhdx import BAT, LOG, METADATA, Data, Entry, Zero, log_bytes, write_vhdx
+from tests.support.reading import codes, opened, the_map
 
-from .test_vhdx import PAYLOAD, D, Z, codes, opened, pattern, the_map
+from .test_vhdx import PAYLOAD, D, Z
 
 
 def bat_sector(entries: dict[int, int]) -> bytes:
@@ -32,7 +22,7 @@ def bat_sector(entries: dict[int, int]) -> bytes:
 
 def dirty(path: Path, *entries: Entry) -> Path:
     """A disk of 4 MiB whose first two blocks have a payload, with these log entries."""
-    blocks = {0: pattern(0), 1: pattern(1)}
+    blocks = {0: pattern(0, MIB), 1: pattern(1, MIB)}
     return write_vhdx(path, virtual_size=4 * MIB, blocks=blocks, entries=entries)
 
 
@@ -47,7 +37,7 @@ def test_the_log_is_replayed_in_memory(tmp_path: Path) -> None:
             (MIB, MIB, D, PAYLOAD),
             (2 * MIB, 2 * MIB, Z, None),
         ]
-        assert image.pread(0, 2 * MIB) == pattern(1) + pattern(0)
+        assert image.pread(0, 2 * MIB) == pattern(1, MIB) + pattern(0, MIB)
         assert codes(image) == ["log-replayed"]
         assert image.notices[0].offset == LOG
         assert image.info().details["log"] == "dirty, replayed in memory"
@@ -60,7 +50,7 @@ def test_the_first_and_last_bytes_of_a_sector_come_from_its_descriptor(tmp_path:
     path = write_vhdx(
         tmp_path / "d.vhdx",
         virtual_size=512 * MIB,
-        blocks={1: pattern(1), 2: pattern(2)},
+        blocks={1: pattern(1, MIB), 2: pattern(2, MIB)},
         entries=[Entry(1, [Data(BAT, update)])],
     )
     with opened(path) as image:
@@ -108,7 +98,7 @@ def test_changes_inside_a_payload_block_split_its_row(tmp_path: Path) -> None:
             (MIB - 4096, 8192, Z, None, None),
             (MIB + 4096, MIB - 4096, D, 0, PAYLOAD + MIB + 4096),
         ]
-        content = bytearray(pattern(0) + pattern(1))
+        content = bytearray(pattern(0, MIB) + pattern(1, MIB))
         content[8192:12288] = sector
         content[MIB - 4096 : MIB + 4096] = bytes(8192)
         assert image.pread(0, 2 * MIB) == bytes(content)
@@ -123,7 +113,7 @@ def test_a_window_inside_a_replayed_sector(tmp_path: Path) -> None:
 
 def test_an_entry_without_changes_is_replayed_as_nothing(tmp_path: Path) -> None:
     with opened(dirty(tmp_path / "d.vhdx", Entry(1))) as image:
-        assert image.pread(0, 2 * MIB) == pattern(0) + pattern(1)
+        assert image.pread(0, 2 * MIB) == pattern(0, MIB) + pattern(1, MIB)
         assert codes(image) == ["log-replayed"]
 
 
@@ -132,7 +122,7 @@ def test_only_what_the_tail_names_is_replayed(tmp_path: Path) -> None:
     stale = Entry(1, [Data(BAT, bat_sector({}))], tail=0)
     path = dirty(tmp_path / "d.vhdx", stale, Entry(2, tail=8192), Entry(3, tail=8192))
     with opened(path) as image:
-        assert image.pread(0, 2 * MIB) == pattern(0) + pattern(1)
+        assert image.pread(0, 2 * MIB) == pattern(0, MIB) + pattern(1, MIB)
 
 
 def test_the_newest_sequence_wins(tmp_path: Path) -> None:
@@ -140,7 +130,9 @@ def test_the_newest_sequence_wins(tmp_path: Path) -> None:
     old = log_bytes([Entry(5, [Zero(BAT, 4096)])], size)
     new = log_bytes([Entry(9, [Data(BAT, bat_sector({3: PAYLOAD | 6}))])], size, start=65536)
     merged = bytes(one | other for one, other in zip(old, new, strict=True))
-    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=4 * MIB, blocks={0: pattern(0)}, log=merged)
+    path = write_vhdx(
+        tmp_path / "d.vhdx", virtual_size=4 * MIB, blocks={0: pattern(0, MIB)}, log=merged
+    )
     with opened(path) as image:
         assert the_map(image) == [(0, 3 * MIB, Z, None), (3 * MIB, MIB, D, PAYLOAD)]
 
@@ -162,11 +154,11 @@ def test_a_sequence_may_run_over_the_logs_end(tmp_path: Path) -> None:
     path = write_vhdx(
         tmp_path / "d.vhdx",
         virtual_size=4 * MIB,
-        blocks={0: pattern(0)},
+        blocks={0: pattern(0, MIB)},
         log=log_bytes(entries, size, start=MIB - 8192),
     )
     with opened(path) as image:
-        expected = bytes(MIB) + bytes(4096) + pattern(0)[4096:]
+        expected = bytes(MIB) + bytes(4096) + pattern(0, MIB)[4096:]
         assert image.pread(0, 2 * MIB) == expected
 
 
@@ -176,7 +168,7 @@ def test_a_full_log_of_one_sequence(tmp_path: Path) -> None:
     entries = [Entry(number) for number in range(1, 256)]
     entries.append(Entry(256, [Zero(BAT, 4096)]))
     log = log_bytes(entries, size, start=128 * 4096)
-    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=MIB, blocks={0: pattern(0)}, log=log)
+    path = write_vhdx(tmp_path / "d.vhdx", virtual_size=MIB, blocks={0: pattern(0, MIB)}, log=log)
     with opened(path) as image:
         assert the_map(image) == [(0, MIB, Z, None)]
 
@@ -184,7 +176,7 @@ def test_a_full_log_of_one_sequence(tmp_path: Path) -> None:
 def test_a_file_that_shrank_while_it_was_open(tmp_path: Path) -> None:
     path = dirty(tmp_path / "d.vhdx", Entry(1, flushed=100 * MIB), Entry(2))
     with opened(path) as image:
-        assert image.pread(0, MIB) == pattern(0)
+        assert image.pread(0, MIB) == pattern(0, MIB)
 
 
 def test_what_the_file_never_got_reads_as_zeros(tmp_path: Path) -> None:

@@ -8,18 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.build_vmdk import (
-    KIB,
-    MIB,
-    SECTOR,
-    descriptor,
-    header,
-    pattern,
-    peek,
-    poke,
-    write_sparse,
-)
-from vhdfast import Image, Kind, open_image
+from tests.support import KIB, MIB, pattern, peek, poke
+from tests.support.build_vmdk import SECTOR, descriptor, header, write_sparse
+from tests.support.reading import codes, opened, the_map
+from vhdfast import Kind, open_image
 from vhdfast.errors import (
     CorruptImageError,
     InvalidImageError,
@@ -30,24 +22,6 @@ from vhdfast.errors import (
 GRAIN = 64 * KIB
 GIB = 1 << 30
 Z, D = Kind.ZERO, Kind.DATA
-
-
-def opened(path: Path, format: str | None = None) -> Image:
-    """As the image's own tables have it, whatever the file system knows of holes."""
-    return open_image(path, format, ask_holes=False)
-
-
-def the_map(image: Image, max_rows: int = 65536) -> list[tuple[int, int, Kind, int | None]]:
-    """(offset, length, kind, file offset) of every row; windows are joined by nobody."""
-    return [
-        (extent.offset, extent.length, extent.kind, extent.file_offset)
-        for window in image.windows(max_rows=max_rows)
-        for extent in window
-    ]
-
-
-def codes(image: Image) -> list[str]:
-    return [notice.code for notice in image.notices]
 
 
 # ---- the map ------------------------------------------------------------------------------------

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import KIB, pattern
 from tests.support.build_vmdk import (
-    KIB,
     SECTOR,
     descriptor,
-    pattern,
     write_cowd,
     write_descriptor,
     write_sesparse,
     write_sparse,
     write_stream,
 )
+from tests.support.reading import codes, opened
 from vhdfast import Image, Kind, open_image
 from vhdfast.errors import (
     CorruptImageError,
@@ -34,20 +34,12 @@ GRAIN = 64 * KIB
 Z, D = Kind.ZERO, Kind.DATA
 
 
-def opened(path: Path) -> Image:
-    return open_image(path, ask_holes=False)
-
-
 def rows(image: Image) -> list[tuple[int, int, Kind, int | None, int | None]]:
     return [
         (e.offset, e.length, e.kind, e.file, e.file_offset)
         for window in image.windows()
         for e in window
     ]
-
-
-def codes(image: Image) -> list[str]:
-    return [notice.code for notice in image.notices]
 
 
 # ---- extents ------------------------------------------------------------------------------------

@@ -7,16 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.build_vmdk import (
-    SECTOR,
-    pattern,
-    peek,
-    poke,
-    write_cowd,
-    write_descriptor,
-    write_sesparse,
-)
-from vhdfast import Image, Kind, open_image
+from tests.support import pattern, peek, poke
+from tests.support.build_vmdk import SECTOR, write_cowd, write_descriptor, write_sesparse
+from tests.support.reading import opened, the_map
+from vhdfast import Kind
 from vhdfast.errors import (
     CorruptImageError,
     ImageError,
@@ -25,18 +19,6 @@ from vhdfast.errors import (
 )
 
 Z, D = Kind.ZERO, Kind.DATA
-
-
-def opened(path: Path) -> Image:
-    return open_image(path, ask_holes=False)
-
-
-def the_map(image: Image, max_rows: int = 65536) -> list[tuple[int, int, Kind, int | None]]:
-    return [
-        (e.offset, e.length, e.kind, e.file_offset)
-        for window in image.windows(max_rows=max_rows)
-        for e in window
-    ]
 
 
 # ---- COWD ---------------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import KIB, pattern
 from tests.support.build_vmdk import (
-    KIB,
     descriptor,
-    pattern,
     write_cowd,
     write_descriptor,
     write_sesparse,

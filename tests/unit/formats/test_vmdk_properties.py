@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support import pattern
 from tests.support.build_vmdk import (
     descriptor,
-    pattern,
     write_cowd,
     write_descriptor,
     write_sesparse,

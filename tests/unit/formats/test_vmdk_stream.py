@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.build_vmdk import KIB, MIB, SECTOR, descriptor, pattern, poke, write_stream
-from vhdfast import Image, Kind, open_image
+from tests.support import KIB, MIB, pattern, poke
+from tests.support.build_vmdk import SECTOR, descriptor, write_stream
+from tests.support.reading import opened
+from vhdfast import Image, Kind
 from vhdfast.errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from vhdfast.files import FileSlice, Source, SourceFile
 from vhdfast.formats import open_format
 
 GRAIN = 64 * KIB
-
-
-def opened(path: Path) -> Image:
-    return open_image(path, ask_holes=False)
 
 
 def grains() -> dict[int, bytes]:
