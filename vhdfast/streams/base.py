@@ -26,6 +26,7 @@ READ = 64 * KIB  # compressed bytes that are read at once; what a small member c
 PART_BYTES = MIB  # members smaller than this are taken together, compressed bytes
 # What a window (zstd) or dictionary (xz) may take. zstd --ultra -22 and xz -9 stay below.
 MAX_WINDOW = 128 * MIB
+MAX_PADDING = 64 * MIB  # zeros behind a member
 
 _AGAIN = "the file is damaged: copy or download it again and compare checksums"
 
@@ -214,6 +215,8 @@ class MemberStream(Stream):
                     break
             rest = data.lstrip(b"\0") if self.padding else data
             zeros += len(data) - len(rest)
+            if zeros > MAX_PADDING:
+                raise self.garbage(feed.offset - len(rest) - zeros)
             data = rest
             if data:
                 break

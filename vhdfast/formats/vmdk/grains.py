@@ -23,7 +23,7 @@ U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 
 # Directory entries in one window: of those without a table each is one row.
-DIRECTORY_WINDOW = 4096
+DIRECTORY_WINDOW = 16384
 # Stored grains up to which they are sorted to find overlaps (256 GiB at 64 KiB a grain).
 OVERLAP_GRAINS = 1 << 22
 COMPARED = 1 << 18
