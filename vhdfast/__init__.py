@@ -6,12 +6,13 @@ so that importing vhdfast costs nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # type checkers know the name; importing typing would cost more than all else
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._native import crc32c, is_zero, vhd_checksum, zero_runs
     from .api import ConvertPlan, ConvertResult, compare, convert, plan_conversion
     from .comparing import Comparison
@@ -69,6 +70,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    import importlib
+
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import codecs
 from .engine import SCRATCH_BYTES, run
 from .errors import CorruptImageError, ReadError, SourceChangedError, VerifyError
 from .extents import ExtentMap, Kind, Rows, clip
@@ -106,6 +105,8 @@ def _read_plainly(source: Source, offset: int, view: memoryview) -> None:
 
 def _decode_plainly(source: Source, row: Any) -> bytes:
     """The bytes of a COMPRESSED row, by the second decoder."""
+    from . import codecs
+
     start, length = int(row["file_offset"]), int(row["decoded_length"])
     packed = source.read(start, int(row["stored_length"]))
     unit = codecs.decode(int(row["codec"]), packed, length)

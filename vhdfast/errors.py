@@ -37,6 +37,11 @@ __all__ = [
 
 MAX_PATH = 4096  # characters of a path in a message
 
+# What to do about most damage.
+CUT_SHORT = "the image is cut short: copy it again and compare checksums"
+DAMAGED = "the image is damaged: copy it again and compare checksums"
+CONVERT_ELSEWHERE = "convert the image with the program that made it"
+
 
 def printable(text: str, limit: int = 1024) -> str:
     """A name out of an image, fit for a message: what cannot be printed becomes '?'."""

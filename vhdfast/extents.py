@@ -108,6 +108,15 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
     return rows
 
 
+def in_order(parts: Sequence[Rows]) -> Rows:
+    """One array of rows of several, none of which overlap, by their offsets."""
+    filled = [part for part in parts if len(part)]
+    if len(filled) == 1:
+        return filled[0]
+    rows = concatenate(filled)
+    return rows[np.argsort(rows["offset"], kind="stable")]
+
+
 def merge(rows: Rows) -> Rows:
     """The same rows with equal neighbours made one: ZERO, UNALLOCATED, and DATA that continues."""
     if len(rows) < 2:
@@ -181,8 +190,7 @@ def overlay(top: Rows, base: Rows) -> Rows:
         packed = chosen["kind"] == Kind.COMPRESSED
         chosen["skip"][packed] += cut[packed].astype(np.uint32)
         pieces[owned] = chosen
-    rows = concatenate([top[~hidden], pieces])
-    return rows[np.argsort(rows["offset"], kind="stable")]
+    return in_order([top[~hidden], pieces])
 
 
 def _bounds(rows: Rows) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from .errors import CorruptImageError, ImageError, ReadError, SourceChangedError
+from .errors import CUT_SHORT, CorruptImageError, ImageError, ReadError, SourceChangedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +132,7 @@ class Source:
                 f"the {what} needs {length} bytes here, the file ends after {len(data)}",
                 path=self.path,
                 offset=offset,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         return data
 

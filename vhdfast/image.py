@@ -58,7 +58,7 @@ class Image(io.RawIOBase):
         self._remote = [
             index
             for index, source in enumerate(layer.sources)
-            if source.memory is None and source.fileno() is None
+            if not source.can_be_read_natively
         ]
 
     # ---- what it is -----------------------------------------------------------------------------

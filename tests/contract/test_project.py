@@ -2,28 +2,151 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
-from vhdfast.cli._options import build_parser, verbs
+from vhdfast.cli._options import build_parser, format_names, verbs
+from vhdfast.containers import CONTAINERS
 from vhdfast.errors import VhdfastError
 from vhdfast.formats import FORMATS
 from vhdfast.outputs import OUTPUTS
+from vhdfast.remote import SCHEMES
+from vhdfast.streams import STREAMS
 
 REAL_FORMATS = sorted(name for name, kind in FORMATS.items() if kind.__module__.startswith("vhdf"))
+PAGES = ROOT / "docs" / "formats"
+# Loaded when they are needed, and never before.
+HEAVY = (
+    "_cffi_backend", "aiohttp", "asyncio", "bz2", "cffi", "ctypes", "fsspec", "lzma", "numpy",
+    "rich", "shtab", "vhdfast._codecs", "vhdfast._native", "zstandard",
+)  # fmt: skip
+
+
+# ---- documentation ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", REAL_FORMATS)
 def test_every_format_has_its_page_and_its_tests(name: str) -> None:
-    assert (ROOT / "docs" / "formats" / f"{name}.md").exists()
+    assert (PAGES / f"{name}.md").exists()
     assert (ROOT / "tests" / "unit" / "formats" / f"test_{name}.py").exists()
+    assert f"[`{name}`]({name}.md)" in (PAGES / "README.md").read_text()
+    assert f"`{name}`" in (ROOT / "docs" / "json.md").read_text()
+
+
+def test_formats_are_offered_by_the_names_of_their_files() -> None:
+    assert format_names() == REAL_FORMATS
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("streams.md", [word for kind in STREAMS.values() for word in (kind.name, *kind.suffixes)]),
+        ("containers.md", [word for kind in CONTAINERS.values() for word in kind.suffixes]),
+        ("sources.md", [f"{scheme}://" for scheme in SCHEMES]),
+    ],
+)
+def test_all_around_formats_is_on_a_page(page: str, words: list[str]) -> None:
+    text = (PAGES / page).read_text()
+    assert words
+    for word in words:
+        assert word in text, word
+
+
+def called(tree: ast.AST) -> Iterator[tuple[str, object]]:
+    """(name, first argument where it is a constant) of every call."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+            first = node.args[0] if node.args else None
+            yield name, first.value if isinstance(first, ast.Constant) else None
+
+
+def codes_in(tree: ast.AST, helpers: dict[str, set[str]]) -> set[str]:
+    """Codes of notices that calls in the tree give: themselves, or by a helper of ImageFormat."""
+    found: set[str] = set()
+    for name, first in called(tree):
+        if name in ("notice", "notify") and isinstance(first, str):
+            found.add(first)
+        found |= helpers.get(name, set())
+    return found
+
+
+@pytest.mark.parametrize("name", REAL_FORMATS)
+def test_every_notice_is_on_the_page_of_its_format(name: str) -> None:
+    folder = ROOT / "vhdfast" / "formats"
+    base = ast.parse((folder / "base.py").read_text())
+    helpers = {
+        node.name: codes
+        for node in ast.walk(base)
+        if isinstance(node, ast.FunctionDef) and (codes := codes_in(node, {}))
+    }
+    assert helpers["cut_at_end"] == {"short-block"}
+    own = sorted((folder / name).rglob("*.py")) or [folder / f"{name}.py"]
+    emitted = set().union(*(codes_in(ast.parse(path.read_text()), helpers) for path in own))
+    page = (PAGES / f"{name}.md").read_text()
+    section = page.split("## Notices\n")[-1].split("\n## ")[0] if "## Notices" in page else ""
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", section, re.MULTILINE)) == emitted
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda path: path.stem)
+def test_refusals_are_documented_by_codes_that_exist(page: Path) -> None:
+    rows = re.findall(r"^\|(.+)\|([^|]*)\|$", page.read_text(), re.MULTILINE)
+    tables = page.read_text().count("## Limits and refusals")
+    codes = [code for _, last in rows for code in re.findall(r"`([a-z-]+-(?:image|format))`", last)]
+    assert codes or not tables
+    for code in codes:
+        assert code in VhdfastError._by_code, code
+
+
+def test_the_examples_of_the_python_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.support import MIB, pattern
+    from tests.support.build_vhdx import write_vhdx
+
+    monkeypatch.chdir(tmp_path)
+    write_vhdx(Path("disk.vhdx"), virtual_size=3 * MIB, blocks={1: pattern(1, MIB)})
+    page = (ROOT / "docs" / "api.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    examples = [block for block in blocks if ") -> " not in block]  # which only signatures have
+    names: dict[str, object] = {}
+    for example in examples:
+        exec(compile(example, "api.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert len(examples) > 8 and len(blocks) - len(examples) == 5
+    assert "1048576 3145728 []" in printed, "written, the target's size, no notices"
+    assert "1048576 1048576" in printed, "the extent"
+    assert "100%" in printed
+    assert "image 4 missing.vhdx" in printed
+
+
+def test_the_walk_through_of_a_new_format_works(tmp_path: Path) -> None:
+    import vhdfast
+
+    page = (ROOT / "docs" / "hacking" / "adding-a-format.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    disk = bytes(range(256)) * 6
+    path = tmp_path / "disk.box"
+    path.write_bytes(b"BOXDISK\0" + len(disk).to_bytes(8, "little") + disk)
+    try:
+        exec(compile(code, "box.py", "exec"), {"__name__": "vhdfast.formats.box"})
+        vhdfast.convert(path, tmp_path / "disk.raw", to="raw")
+        with vhdfast.open_image(path) as image:
+            info = image.info()
+    finally:
+        FORMATS.pop("box", None)
+    assert (tmp_path / "disk.raw").read_bytes() == disk
+    assert (info.format, info.subformat, info.virtual_size) == ("box", "fixed", 1536)
 
 
 @pytest.mark.parametrize("verb", sorted(verbs()))
@@ -69,16 +192,49 @@ def test_public_names_are_documented() -> None:
         assert name in page, name
 
 
-@pytest.mark.parametrize("word", ["--version", "--help"])
-def test_start_up_imports_nothing_heavy(word: str) -> None:
-    script = (
-        "import sys; from vhdfast.cli import main; main([sys.argv[1]]); "
-        "print([n for n in ('numpy', 'rich', 'shtab', 'vhdfast._native') if n in sys.modules])"
-    )
+# ---- start-up -----------------------------------------------------------------------------------
+
+
+def loaded_by(script: str, *words: str | Path) -> list[str]:
+    """Which of the heavy modules are there after a script."""
     done = subprocess.run(
-        [sys.executable, "-c", script, word], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "[]"
+        [sys.executable, "-c", f"import sys; {script}; print(*sys.modules)", *words],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    loaded = done.stdout.splitlines()[-1].split()
+    return [name for name in HEAVY if name in loaded]
+
+
+@pytest.mark.parametrize("words", ["--version", "--help", "convert --help"])
+def test_start_up_imports_nothing_heavy(words: str) -> None:
+    loaded = loaded_by("from vhdfast.cli import main; main(sys.argv[1:])", *words.split())
+    # argparse asks shutil for the width of the terminal, and shutil can pack files.
+    of_shutil = {"bz2", "lzma"} if words == "convert --help" else set()
+    assert not set(loaded) - of_shutil
+
+
+def test_a_plain_disk_needs_no_libraries_of_others(small_disk: Path, tmp_path: Path) -> None:
+    script = "import vhdfast; vhdfast.convert(*sys.argv[1:], verify_copy=True)"
+    loaded = loaded_by(script, small_disk, tmp_path / "disk.vhd")
+    lazy = {"vhdfast._codecs", "cffi", "_cffi_backend", "zstandard", "fsspec", "aiohttp", "asyncio",
+            "rich", "shtab"}  # fmt: skip
+    assert "numpy" in loaded
+    assert not lazy & set(loaded)
+
+
+def test_the_version_takes_less_than_twice_a_bare_interpreter() -> None:
+    # What a console script does.
+    version = "import sys; from vhdfast.__main__ import main; sys.argv[1:] = ['--version']; main()"
+    best = {version: 60.0, "pass": 60.0}
+    for _ in range(10):  # in turn: other work on the machine slows both
+        for script in best:
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, check=True)
+            best[script] = min(best[script], time.perf_counter() - started)
+    assert best[version] < 2 * best["pass"]
+
+
+# ---- the tree -----------------------------------------------------------------------------------
 
 
 def test_the_first_screen_is_short() -> None:

@@ -152,7 +152,7 @@ class Rows(ImageFormat):
 
         return clip(self.table, offset, length)
 
-    probe = open = info = None  # type: ignore[assignment]
+    probe = info = None  # type: ignore[assignment]
 
 
 def data(offset: int, length: int, file_offset: int, file: int = 0) -> dict[str, int]:

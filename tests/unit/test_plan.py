@@ -34,10 +34,6 @@ class Disk(ImageFormat):
     def probe(cls, glimpse):  # type: ignore[no-untyped-def]
         return None
 
-    @classmethod
-    def open(cls, source, options):  # type: ignore[no-untyped-def]
-        raise NotImplementedError
-
     def info(self):  # type: ignore[no-untyped-def]
         raise NotImplementedError
 

@@ -65,7 +65,7 @@ def build_parser(verb: str) -> Parser:
     shared.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
     shared.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     shared.add_argument(
-        "-v", "--verbose", action="store_true", help="print more, and tracebacks of defects"
+        "-v", "--verbose", action="store_true", help="print the traceback of a defect of vhdfast"
     )
     shared.add_argument("--log", metavar="FILE", help="append what is printed to FILE as well")
     return parser

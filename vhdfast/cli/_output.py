@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import IO, Any
 
+from ..errors import printable
 from ..monitor import Monitor
 from ..units import format_size
 
@@ -20,35 +21,29 @@ JSON_INTERVAL_S = 1.0
 
 
 class Console:
-    """Where a verb prints. --quiet silences text and warnings, --json text; JSON always comes."""
+    """Where a verb prints. --quiet silences text and warnings, --json text; JSON always comes.
 
-    def __init__(self, is_json: bool, is_quiet: bool, is_verbose: bool, log: str | None) -> None:
+    Lines hold names and texts out of images: nothing of them reaches a terminal that it would obey.
+    """
+
+    def __init__(self, is_json: bool, is_quiet: bool, log: str | None) -> None:
         self.is_json = is_json
         self.is_quiet = is_quiet
-        self.is_verbose = is_verbose
         self._log: IO[str] | None = open(log, "a", encoding="utf-8") if log else None  # noqa: SIM115
 
     def text(self, line: str = "") -> None:
         """A line for people: nothing of it where JSON was asked for."""
+        line = printable(line, len(line))
         if not self.is_json and not self.is_quiet:
             print(line)
         self._keep(line)
 
-    def detail(self, line: str) -> None:
-        """A line for --verbose, on stderr."""
-        if self.is_verbose:
-            print(line, file=sys.stderr)
-        self._keep(line)
-
     def warn(self, line: str) -> None:
         """A warning, on stderr."""
+        line = printable(line, len(line))
         if not self.is_quiet:
             print(f"vhdfast: warning: {line}", file=sys.stderr)
         self._keep(f"warning: {line}")
-
-    def error(self, line: str) -> None:
-        print(f"vhdfast: {line}", file=sys.stderr)
-        self._keep(line)
 
     def json(self, kind: str, value: Mapping[str, Any]) -> None:
         """The one JSON document of a verb, where it was asked for."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import pkgutil
+import shlex
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError, printable
+from ..errors import UsageError
 from ..units import format_bytes, format_size
 from ._options import Parser, add_source_options, add_work_options, read_options, size
 from ._output import Console, columns, make_monitor
@@ -164,7 +165,7 @@ def _list_disks(directory: str, console: Console) -> int:
     except OSError as error:
         raise UsageError(f"cannot be listed: {error.strerror}", path=directory) from error
     for name in names:
-        console.text(f"vhdfast convert {os.path.join(directory, name)}")
+        console.text(f"vhdfast convert {shlex.quote(os.path.join(directory, name))}")
     raise UsageError(
         f"this is a directory; disk images in it: {len(names)}",
         path=directory,
@@ -183,7 +184,7 @@ def _print_plan(plan: ConvertPlan, console: Console) -> None:
     lines = columns(
         [
             ("source", f"{plan.source} ({plan.source_format}, {plan.source_subformat}{packed})"),
-            ("reads", ", ".join(map(printable, plan.files)) if len(plan.files) > 1 else ""),
+            ("reads", ", ".join(plan.files) if len(plan.files) > 1 else ""),
             ("target", f"{plan.target} ({plan.target_format})"),
             ("virtual size", _sizes(plan)),
             ("file size", format_bytes(plan.file_size)),

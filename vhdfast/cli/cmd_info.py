@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ..errors import printable
 from ..units import MIB, format_bytes, round_up
 from ._options import Parser, add_progress_option, add_source_options, read_options
 from ._output import Console, columns, make_monitor
@@ -76,7 +75,7 @@ def _lines(info: ImageInfo, holds: str | None) -> list[str]:
             ("creator", info.creator or ""),
             ("geometry", geometry),
             *info.identifiers.items(),
-            ("parents", " -> ".join(printable(path) for path in info.chain)),
+            ("parents", " -> ".join(info.chain)),
             ("holds", holds or "nothing that is known"),
             *((name, _plain(value)) for name, value in info.details.items()),
         ]

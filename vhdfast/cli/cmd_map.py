@@ -31,7 +31,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    from ..errors import UsageError, printable
+    from ..errors import UsageError
     from ..extents import Kind
     from ..image import open_image
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             print(' "extents": [', end="")
         if len(image.layer.sources) > 1:
             for index, source in enumerate(image.layer.sources):
-                console.text(f"file {index}: {printable(source.path)}")
+                console.text(f"file {index}: {source.path}")
         console.text(f"{'offset':>18} {'length':>18}  {'kind':<10}  file  stored at")
         separator = "\n  "
         previous = None

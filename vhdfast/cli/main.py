@@ -99,7 +99,7 @@ def _dispatch(words: list[str]) -> int:
     if args is None:
         return 0
     try:
-        console = Console(args.json, args.quiet, args.verbose, args.log)
+        console = Console(args.json, args.quiet, args.log)
     except OSError as error:
         raise WriteError(f"the log cannot be written: {error.strerror}", path=args.log) from error
     try:

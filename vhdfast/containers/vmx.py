@@ -13,6 +13,7 @@ from functools import partial
 from ..errors import InvalidImageError, UnsupportedImageError, printable
 from ..files import Source
 from ..formats.base import Glimpse, OpenOptions
+from ..vmware import codec_of, unescaped
 from .base import Container, Disk, no_disk, read_text
 
 __all__ = ["VmxContainer"]
@@ -22,13 +23,6 @@ MAX_DISKS = 1024
 
 _LINE = re.compile(r'\s*([A-Za-z0-9_.:]+)\s*=\s*(?:"([^"]*)"|([^"\s#]*))\s*(?:#.*)?')
 _SLOT = re.compile(r"((scsi|sata|ide|nvme)(\d{1,4})):(\d{1,4})\.filename")
-_ESCAPE = re.compile(r"\|([0-9A-Fa-f]{2})")
-# Python has codecs that are no text, and some whose work grows with the square of it.
-_ENCODING = re.compile(
-    r"utf-?8|us-ascii|ascii|windows-\d{3,4}|iso-8859-\d{1,2}|gbk|gb2312|gb18030|big5|shift_jis|"
-    r"euc-jp|euc-kr",
-    re.IGNORECASE,
-)
 
 
 class VmxContainer(Container):
@@ -99,7 +93,7 @@ def _settings(source: Source) -> dict[str, str]:
         if match is None:
             continue  # comments, blank lines, and what VMware does not read either
         key, value = match[1].lower(), match[2] if match[2] is not None else match[3]
-        value = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), value)
+        value = unescaped(value)
         if found.get(key, value) != value and _SLOT.fullmatch(key):
             raise InvalidImageError(
                 f"the settings have {printable(key)!r} twice, as {printable(found[key])!r} and as "
@@ -111,13 +105,9 @@ def _settings(source: Source) -> dict[str, str]:
 
 
 def _decoded(source: Source, data: bytes, encoding: str) -> str:
-    if _ENCODING.fullmatch(encoding) is not None:
-        try:
-            codecs.lookup(encoding)
-        except LookupError:
-            pass
-        else:
-            return data.removeprefix(codecs.BOM_UTF8).decode(encoding, "surrogateescape")
+    codec = codec_of(encoding)
+    if codec is not None:
+        return data.removeprefix(codecs.BOM_UTF8).decode(codec, "surrogateescape")
     raise UnsupportedImageError(
         f"the settings are written in {printable(encoding)!r}, which is not known here",
         path=source.path,

@@ -107,7 +107,7 @@ def open_format(
     Of a container the chosen disk is opened, `name` being that of its format.
 
     The image owns the source; on an error the caller still does, and closes what was opened
-    through options.references. Raises what `detect` and the format's `open` raise, and UsageError
+    through options.references. Raises what `detect` and the format itself raise, and UsageError
     for an unknown name, for one disk of several not chosen, or one that is not there.
     """
     options = options or OpenOptions()
@@ -132,7 +132,7 @@ def open_format(
             path=source.path,
             hint="leave out --disk",
         )
-    return kind.open(source, options)
+    return kind(source, options)
 
 
 def _named(

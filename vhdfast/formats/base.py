@@ -8,18 +8,19 @@ from __future__ import annotations
 import dataclasses
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
 from .._native import split_holes
-from ..errors import InvalidImageError, UnsafeReferenceError, UsageError
-from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, merge, overlay
+from ..errors import InvalidImageError, UnsafeReferenceError, UsageError, printable
+from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, cut_at_file_end, merge, overlay
 from ..files import Source
 from ..ranges import split_zeros
 from ..references import MAX_DEPTH, References
+from ..siblings import newer_states
 from ..streams import Unpacking
 
 __all__ = [
@@ -28,11 +29,14 @@ __all__ = [
     "ImageFormat",
     "ImageInfo",
     "Notice",
+    "Notify",
     "OpenOptions",
     "ReadOptions",
 ]
 
 Path = str | os.PathLike[str]
+
+Notify = Callable[[str, str, int | None], None]  # ImageFormat.notice: (code, message, offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +156,8 @@ class Glimpse:
 class ImageFormat(ABC):
     """One container format over its open sources.
 
-    Subclasses set the class variables, implement `probe`, `open`, `info` and `rows`, and set
-    `virtual_size`, `sources` and, where it differs, `sector_size` when they are opened.
+    Subclasses set the class variables, implement `probe`, `info` and `rows`, and in `__init__`,
+    which reads and checks the metadata, set `virtual_size` and what else differs from the defaults.
     """
 
     name: ClassVar[str]  # what --from takes
@@ -177,6 +181,11 @@ class ImageFormat(ABC):
         FORMATS[cls.name] = cls
 
     def __init__(self, source: Source, options: OpenOptions) -> None:
+        """Open the image. Raises ImageError of the fitting kind, or ReadError.
+
+        The image owns `source` once it is opened; on an error the caller still does, and closes
+        what was opened through options.references.
+        """
         self.sources = [source]
         self.source = source
         self.options = options
@@ -199,18 +208,22 @@ class ImageFormat(ABC):
         """
         return None
 
-    @classmethod
-    @abstractmethod
-    def open(cls, source: Source, options: OpenOptions) -> ImageFormat:
-        """Read and check the metadata. Raises ImageError of the fitting kind, or ReadError.
-
-        The image owns `source` once it is opened; on an error the caller still does, and closes
-        what was opened through options.references.
-        """
-
     @abstractmethod
     def info(self) -> ImageInfo:
         """What the headers say."""
+
+    def make_info(self, subformat: str, **fields: Any) -> ImageInfo:
+        """ImageInfo with what is known of every image, and these fields."""
+        return ImageInfo(
+            format=self.name,
+            subformat=subformat,
+            path=self.source.path,
+            virtual_size=self.virtual_size,
+            file_size=self.source.size,
+            sector_size=self.sector_size,
+            notices=tuple(self.notices),
+            **fields,
+        )
 
     @abstractmethod
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
@@ -350,11 +363,49 @@ class ImageFormat(ABC):
             yield layer
             layer = layer.parent
 
+    # ---- what is noticed ------------------------------------------------------------------------
+
     def notice(self, code: str, message: str, offset: int | None = None) -> None:
-        """Keep a warning, once for each code and place."""
-        notice = Notice(code, message, self.source.path, offset)
+        """Keep a warning, once."""
+        notice = Notice(code, printable(message, len(message)), self.source.path, offset)
         if notice not in self.notices:
             self.notices.append(notice)
+
+    def cut_at_end(
+        self, rows: Rows, unit: str, file: int = 0, size: int | None = None
+    ) -> Rows:
+        """The rows with what lies beyond the end of source number `file` made ZERO, and noticed.
+
+        unit: what the format calls its blocks. size: where the source ends, where that is not its
+        own size. For a last block that the file cuts short: one wholly beyond it is corrupt.
+        """
+        source = self.sources[file]
+        size = source.size if size is None else size
+        rows, lost = cut_at_file_end(rows, file, size)
+        if lost:
+            self.notice(
+                "short-block",
+                f"{source.path if file else 'the file'} ends inside a {unit}; what is missing of "
+                "it reads as zeros",
+                size,
+            )
+        return rows
+
+    def notice_no_overlap_search(self, units: str) -> None:
+        """units: what there is too much of: blocks, clusters, grains."""
+        self.notice(
+            "overlaps-not-checked", f"there are too many {units} to look for ones that overlap"
+        )
+
+    def notice_newer_states(self) -> None:
+        """Say so where files beside it show that this image is an old state of a machine's disk."""
+        children = [] if self.options.trail else newer_states(self.source)
+        if children:
+            self.notice(
+                "snapshot-child",
+                f"{children[-1]} lies beside it: the machine has snapshots, and this disk may be "
+                "an old state; convert the file that the machine uses",
+            )
 
     def close(self) -> None:
         """Close all sources. May be called twice."""

@@ -8,14 +8,22 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections.abc import Iterator
 from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptImageError, InvalidImageError, UnsupportedImageError, VhdfastError
-from ..extents import Kind, Rows, clip, cut_at_file_end, make_rows
+from ..errors import (
+    CUT_SHORT,
+    CorruptImageError,
+    InvalidImageError,
+    UnsupportedImageError,
+    VhdfastError,
+)
+from ..extents import Kind, Rows, clip, make_rows
 from ..files import Source, SourceFile
+from ..tables import WINDOW_ENTRIES, Indices, OverlapSearch, Places, Region, misplaced
 from ..units import MAX_OFFSET, MIB, SECTOR
 from .base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 
@@ -31,13 +39,8 @@ EMPTY_FLAG = 1
 MAX_CLUSTER = 256 * MIB
 # Clusters of a disk: 64 TiB at 1 MiB each. A table that is one hole is read to its end.
 MAX_CLUSTERS = 1 << 26
-# Stored clusters up to which the table is sorted to find overlaps (4 TiB at 1 MiB a cluster).
-OVERLAP_CLUSTERS = 1 << 22
-WINDOW_ENTRIES = 1 << 16
 DESCRIPTOR = "DiskDescriptor.xml"
 MAX_DESCRIPTOR = MIB
-
-_Entries = npt.NDArray[np.uint32]
 
 
 class ParallelsImage(ImageFormat):
@@ -58,10 +61,6 @@ class ParallelsImage(ImageFormat):
         if named and glimpse.at(16, 4) == VERSION.to_bytes(4, "little"):
             return "version 2 at offset 0x10 and a name like one's, but no signature at its start"
         return None
-
-    @classmethod
-    def open(cls, source: Source, options: OpenOptions) -> ParallelsImage:
-        return cls(source, options)
 
     def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
@@ -107,7 +106,7 @@ class ParallelsImage(ImageFormat):
                 f"the table ends at {self.table_end:#x}, the file at {source.size:#x}",
                 path=source.path,
                 offset=32,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         if in_use not in (0, OPEN, CLOSED):
             self._fail(
@@ -120,14 +119,10 @@ class ParallelsImage(ImageFormat):
                 "the image was not closed properly, or is in use: the last writes may be missing",
                 44,
             )
-        # An entry's unit in bytes, and a cluster in these units.
-        self.unit = SECTOR if self.is_old else self.block_size
-        self.stride = self.block_size // self.unit
-        self.overlaps_checked: bool | None = None
-        self.free_kind = Kind.ZERO
+        self.unit = SECTOR if self.is_old else self.block_size  # of an entry, bytes
+        self.overlaps = OverlapSearch(source, self._stored, self.block_size // self.unit)
         if options.parents:
             self.open_parent(None, options.backing_format or self.name, "parent")
-            self.free_kind = Kind.UNALLOCATED
         elif not options.trail:  # else the user has named what lies where
             self._check_bundle()
 
@@ -158,21 +153,13 @@ class ParallelsImage(ImageFormat):
         details: dict[str, object] = {"heads": self.heads, "cylinders": self.cylinders}
         if self.extension_sector:
             details["format extension"] = f"at {self.extension_sector * SECTOR:#x}, not read"
-        return ImageInfo(
-            format=self.name,
-            subformat=(OLD if self.is_old else EXTENDED).decode(),
-            path=self.source.path,
-            virtual_size=self.virtual_size,
-            file_size=self.source.size,
-            block_size=self.block_size,
-            parent=self.parent.source.path if self.parent is not None else None,
-            details=details,
-            notices=tuple(self.notices),
+        return self.make_info(
+            (OLD if self.is_old else EXTENDED).decode(), block_size=self.block_size, details=details
         )
 
     # ---- the table ------------------------------------------------------------------------------
 
-    def _entries(self, first: int, count: int) -> _Entries:
+    def _entries(self, first: int, count: int) -> npt.NDArray[np.uint32]:
         data = self.source.read_exact(_HEADER.size + 4 * first, 4 * count, "allocation table")
         return np.frombuffer(data, dtype="<u4")
 
@@ -184,48 +171,25 @@ class ParallelsImage(ImageFormat):
             hint="the allocation table is damaged: copy the image again",
         )
 
+    def _stored(self) -> Iterator[tuple[Indices, Places, int]]:
+        """Clusters of the disk and the entries that say where they lie."""
+        for first in range(0, self.needed, WINDOW_ENTRIES):
+            entries = self._entries(first, min(WINDOW_ENTRIES, self.needed - first))
+            used = np.flatnonzero(entries)
+            yield first + used, entries[used].astype(np.uint64), 0
+
     def _check_overlaps(self) -> None:
         """Raise CorruptImageError where two clusters share bytes. The table is read once."""
-        if self.overlaps_checked is not None:
-            return
-        kept: list[_Entries] = []
-        total = 0
-        for first in range(0, self.needed, WINDOW_ENTRIES):
-            entries = self._entries(first, min(WINDOW_ENTRIES, self.needed - first))
-            stored = np.sort(entries[entries != 0])
-            self._check_apart(stored)
-            kept.append(stored)
-            total += len(stored)
-            if total > OVERLAP_CLUSTERS:
-                self.overlaps_checked = False
-                self.notice(
-                    "overlaps-not-checked",
-                    "the image has too many clusters to look for ones that overlap",
-                )
-                return
-        places = np.concatenate(kept)
-        places.sort()
-        self._check_apart(places)
-        self.overlaps_checked = True
-
-    def _check_apart(self, places: _Entries) -> None:
-        close = np.flatnonzero(places[1:] - places[:-1] < self.stride)
-        if not len(close):
-            return
-        one, other = int(places[close[0]]), int(places[close[0] + 1])
-        found: list[tuple[int, int]] = []
-        for first in range(0, self.needed, WINDOW_ENTRIES):
-            entries = self._entries(first, min(WINDOW_ENTRIES, self.needed - first))
-            for at in np.flatnonzero((entries == one) | (entries == other))[:2]:
-                found.append((first + int(at), int(entries[at]) * self.unit))
-            if len(found) > 1:
-                break
-        (cluster, place), (second, second_place) = found[:2]
-        raise self._corrupt(
-            second,
-            f"at {second_place:#x} overlaps cluster {cluster} at {place:#x}: they take "
-            f"{self.block_size} bytes each",
-        )
+        pair = self.overlaps.find()
+        if pair is not None:
+            cluster, other = pair
+            raise self._corrupt(
+                other.index,
+                f"at {other.place * self.unit:#x} overlaps cluster {cluster.index} at "
+                f"{cluster.place * self.unit:#x}: they take {self.block_size} bytes each",
+            )
+        if self.overlaps.is_complete is False:
+            self.notice_no_overlap_search("clusters")
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         self._check_overlaps()
@@ -238,15 +202,8 @@ class ParallelsImage(ImageFormat):
         places = entries.astype(np.uint64) * np.uint64(self.unit)
         self._check_places(first, np.flatnonzero(stored), places)
         offsets = np.arange(first, first + len(entries), dtype=np.uint64) * np.uint64(size)
-        rows = make_rows(offsets, size, np.where(stored, Kind.DATA, self.free_kind), places)
-        rows, lost = cut_at_file_end(clip(rows, offset, length), 0, self.source.size)
-        if lost:
-            self.notice(
-                "short-block",
-                "the file ends inside a cluster; what is missing of it reads as zeros",
-                self.source.size,
-            )
-        return rows
+        rows = make_rows(offsets, size, np.where(stored, Kind.DATA, Kind.UNALLOCATED), places)
+        return self.cut_at_end(clip(rows, offset, length), "cluster")
 
     def _check_places(
         self, first: int, used: npt.NDArray[np.intp], places: npt.NDArray[np.uint64]
@@ -257,20 +214,11 @@ class ParallelsImage(ImageFormat):
             raise self._corrupt(
                 first + int(used[0]), "is stored, and the header says that the image is empty"
             )
-        starts = places[used]
+        regions = [Region("table", 0, self.table_end)]
         extension = self.extension_sector * SECTOR
-        problems = [
-            (starts >= self.source.size, f"the file ends at {self.source.size:#x}"),
-            (starts < self.table_end, f"the table ends at {self.table_end:#x}"),
-        ]
         if 0 < extension < self.source.size:
-            inside = (starts < extension + self.block_size) & (
-                starts + np.uint64(self.block_size) > extension
-            )
-            problems.append((inside, f"the format extension lies at {extension:#x}"))
-        for wrong, why in problems:
-            if wrong.any():
-                at = int(np.flatnonzero(wrong)[0])
-                raise self._corrupt(
-                    first + int(used[at]), f"is said to lie at {int(starts[at]):#x}, {why}"
-                )
+            regions.append(Region("format extension", extension, extension + self.block_size))
+        wrong = misplaced(places[used], self.block_size, self.source.size, regions)
+        if wrong is not None:
+            at, problem = wrong
+            raise self._corrupt(first + int(used[at]), problem)

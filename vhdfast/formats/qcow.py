@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InvalidImageError, printable
-from ..extents import Codec, Kind, Rows, clip, concatenate, cut_at_file_end, make_rows
+from ..extents import Codec, Kind, Rows, clip, in_order, make_rows
 from ..files import Source
+from ..tables import first_true
 from ..units import MAX_OFFSET
 from .base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .qcow2.header import MAGIC, backing_name, refuse_encryption
-from .qcow2.levels import Layout, TwoLevels, first_true
+from .qcow2.levels import Layout, TwoLevels
 
 __all__ = ["QcowImage"]
 
@@ -54,10 +55,6 @@ class QcowImage(ImageFormat):
         is_ours = glimpse.at(0, 8) == MAGIC + b"\0\0\0\1"
         return "'QFI\\xfb' and version 1 at its start" if is_ours else None
 
-    @classmethod
-    def open(cls, source: Source, options: OpenOptions) -> QcowImage:
-        return cls(source, options)
-
     def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
         header = self.header = _read_header(source)
@@ -90,16 +87,7 @@ class QcowImage(ImageFormat):
         details: dict[str, object] = {"L2 table entries": 1 << self.header.l2_bits}
         if self.header.backing_file is not None:
             details["backing file"] = printable(self.header.backing_file)
-        return ImageInfo(
-            format=self.name,
-            subformat="v1",
-            path=self.source.path,
-            virtual_size=self.virtual_size,
-            file_size=self.source.size,
-            block_size=self.cluster_size,
-            details=details,
-            notices=tuple(self.notices),
-        )
+        return self.make_info("v1", block_size=self.cluster_size, details=details)
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         first = offset // self.cluster_size
@@ -113,22 +101,20 @@ class QcowImage(ImageFormat):
         places = np.where(packed, entries & mask, entries)
         lengths = (entries >> np.uint64(self._length_shift)) & np.uint64(self.cluster_size - 1)
 
-        outside = (stored | packed) & (places >= np.uint64(self.source.size))
-        if outside.any():
-            at = first_true(outside)
+        at = first_true((stored | packed) & (places >= np.uint64(self.source.size)))
+        if at is not None:
             raise self.levels.corrupt(
                 int(clusters[at]),
                 f"is said to lie at {int(places[at]):#x}, the file ends at {self.source.size:#x}",
             )
-        odd = stored & (places & np.uint64(511) != 0)
-        if odd.any():
-            at = first_true(odd)
+        at = first_true(stored & (places & np.uint64(511) != 0))
+        if at is not None:
             raise self.levels.corrupt(
                 int(clusters[at]), f"is said to lie at {int(places[at]):#x}, no multiple of 512"
             )
-        empty = packed & (lengths == 0)
-        if empty.any():
-            raise self.levels.corrupt(int(clusters[first_true(empty)]), "is compressed to no bytes")
+        at = first_true(packed & (lengths == 0))
+        if at is not None:
+            raise self.levels.corrupt(int(clusters[at]), "is compressed to no bytes")
         self.levels.check_metadata(clusters[stored], places[stored], self.cluster_size)
         self.levels.check_metadata(clusters[packed], places[packed], 1)
 
@@ -137,20 +123,9 @@ class QcowImage(ImageFormat):
         rows["stored_length"][packed] = lengths[packed]
         rows["decoded_length"][packed] = size
         rows["codec"][packed] = Codec.DEFLATE
-        if len(window.gap_starts):
-            spans = window.gap_ends - window.gap_starts
-            gaps = make_rows(window.gap_starts * size, spans * size, Kind.UNALLOCATED)
-            rows = concatenate([rows, gaps])
-            rows = rows[np.argsort(rows["offset"], kind="stable")]
+        rows = in_order([rows, window.gap_rows(self.cluster_size)])
         end = min(offset + length, window.end * self.cluster_size)
-        rows, lost = cut_at_file_end(clip(rows, offset, end - offset), 0, self.source.size)
-        if lost:
-            self.notice(
-                "short-block",
-                "the file ends inside a cluster; what is missing of it reads as zeros",
-                self.source.size,
-            )
-        return rows
+        return self.cut_at_end(clip(rows, offset, end - offset), "cluster")
 
 
 def _read_header(source: Source) -> Header:

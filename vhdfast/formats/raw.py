@@ -39,10 +39,6 @@ class RawImage(ImageFormat):
         suffix = os.path.splitext(glimpse.name)[1].lower()
         return f"its name ends in {suffix}" if suffix in cls.suffixes else None
 
-    @classmethod
-    def open(cls, source: Source, options: OpenOptions) -> RawImage:
-        return cls(source, options)
-
     def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
         if source.size == 0:
@@ -62,15 +58,7 @@ class RawImage(ImageFormat):
         )
 
     def info(self) -> ImageInfo:
-        return ImageInfo(
-            format=self.name,
-            subformat="device" if self.source.is_device else "file",
-            path=self.source.path,
-            virtual_size=self.virtual_size,
-            file_size=self.source.size,
-            sector_size=self.sector_size,
-            notices=tuple(self.notices),
-        )
+        return self.make_info("device" if self.source.is_device else "file")
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         return make_rows(np.array([offset]), length, Kind.DATA, offset)

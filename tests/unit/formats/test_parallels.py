@@ -170,7 +170,7 @@ def test_an_old_cluster_inside_another_one(refused: Refused) -> None:
 
 def test_an_old_cluster_on_the_table(refused: Refused) -> None:
     file = parallels(virtual_size=600 * 4096, cluster_size=4096, entries={1: 4}, magic=OLD)
-    refused(CorruptImageError, file, "the table ends", offset=BAT + 4, when="walking")
+    refused(CorruptImageError, file, "on top of the table", offset=BAT + 4, when="walking")
 
 
 def test_a_cluster_on_the_format_extension(refused: Refused) -> None:

@@ -55,10 +55,6 @@ class Layer(ImageFormat):
     def probe(cls, glimpse: Glimpse) -> str | None:
         return None
 
-    @classmethod
-    def open(cls, source: Source, options: OpenOptions) -> ImageFormat:
-        raise NotImplementedError
-
     def info(self) -> ImageInfo:
         raise NotImplementedError
 

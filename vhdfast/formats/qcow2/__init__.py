@@ -5,15 +5,11 @@ Source: QEMU, docs/interop/qcow2. Refcounts matter to writers only and are not r
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
-from ...errors import (
-    InvalidImageError,
-    UnsupportedImageError,
-    VhdfastError,
-    printable,
-)
-from ...extents import Codec, Rows, cut_at_file_end
+from ...errors import DAMAGED, InvalidImageError, UnsupportedImageError, VhdfastError, printable
+from ...extents import Codec, Rows
 from ...files import Source
 from ...units import MAX_OFFSET
 from ..base import FORMATS, Glimpse, ImageFormat, ImageInfo, OpenOptions
@@ -57,18 +53,14 @@ class Qcow2Image(ImageFormat):
         header = glimpse.at(0, 72)
         if len(header) < 72 or header[:4] == MAGIC:
             return None
-        version, cluster_bits = _be(header, 4, 4), _be(header, 20, 4)
-        l1_offset, refcounts = _be(header, 40, 8), _be(header, 48, 8)
+        version, cluster_bits = struct.unpack_from(">I12xI", header, 4)
+        l1_offset, refcounts = struct.unpack_from(">QQ", header, L1_AT)
         if version not in (2, 3) or not MIN_CLUSTER_BITS <= cluster_bits <= MAX_CLUSTER_BITS:
             return None
         tables = (l1_offset, refcounts)
         if any(not at or at % (1 << cluster_bits) or at > glimpse.size for at in tables):
             return None
         return "a header of version 2 or 3 at its start, without 'QFI\\xfb'"
-
-    @classmethod
-    def open(cls, source: Source, options: OpenOptions) -> Qcow2Image:
-        return cls(source, options)
 
     def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
@@ -140,7 +132,7 @@ class Qcow2Image(ImageFormat):
                     f"{needed}: the rest of it would read as zeros",
                     path=self.source.path,
                     offset=size_field,
-                    hint="the image is damaged: copy it again and compare checksums",
+                    hint=DAMAGED,
                 )
         return offset, size, field
 
@@ -195,28 +187,13 @@ class Qcow2Image(ImageFormat):
             details["first snapshots"] = [snapshot.to_dict() for snapshot in self._listed]
         if self.snapshot is not None:
             details["snapshot read"] = str(self.snapshot)
-        return ImageInfo(
-            format=self.name,
-            subformat=f"v{header.version}",
-            path=self.source.path,
-            virtual_size=self.virtual_size,
-            file_size=self.source.size,
-            block_size=header.cluster_size,
-            details=details,
-            notices=tuple(self.notices),
+        return self.make_info(
+            f"v{header.version}", block_size=header.cluster_size, details=details
         )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         rows = self.table.rows(offset, length, max_rows)
-        rows, lost = cut_at_file_end(rows, self.data_index, self.table.data.size)
-        if lost:
-            where = "data file" if self.header.has_data_file else "file"
-            self.notice(
-                "short-block",
-                f"the {where} ends inside a cluster; what is missing of it reads as zeros",
-                self.table.data.size,
-            )
-        return rows
+        return self.cut_at_end(rows, "cluster", self.data_index)
 
 
 def _parent_format(source: Source, name: str | None) -> str | None:
@@ -235,7 +212,3 @@ def _parent_format(source: Source, name: str | None) -> str | None:
             "rebase -u -F qcow2 -b NEW IMAGE",
         )
     return ours
-
-
-def _be(data: bytes, offset: int, size: int) -> int:
-    return int.from_bytes(data[offset : offset + size], "big")

@@ -10,7 +10,13 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...errors import InvalidImageError, UnsupportedImageError, VhdfastError, printable
+from ...errors import (
+    CONVERT_ELSEWHERE,
+    InvalidImageError,
+    UnsupportedImageError,
+    VhdfastError,
+    printable,
+)
 from ...extents import Codec
 from ...files import Source
 from ...units import MAX_OFFSET
@@ -97,7 +103,7 @@ def read_header(source: Source) -> Header:
             f"version {version}, expected 2 or 3",
             path=source.path,
             offset=4,
-            hint="say --from qcow" if version == 1 else "convert it with the program that made it",
+            hint="say --from qcow" if version == 1 else CONVERT_ELSEWHERE,
         )
     if cluster_bits < MIN_CLUSTER_BITS:
         raise invalid(
@@ -108,7 +114,7 @@ def read_header(source: Source) -> Header:
             f"clusters of 2^{cluster_bits} bytes, up to 2^{MAX_CLUSTER_BITS} are read",
             path=source.path,
             offset=CLUSTER_BITS_AT,
-            hint="convert it with the program that made it",
+            hint=CONVERT_ELSEWHERE,
         )
     cluster_size = 1 << cluster_bits
     incompatible = autoclear = compression = 0
@@ -145,7 +151,7 @@ def read_header(source: Source) -> Header:
             f"compression type {compression}, expected 0 (zlib) or 1 (zstd)",
             path=source.path,
             offset=COMPRESSION_AT,
-            hint="convert it with the program that made it",
+            hint=CONVERT_ELSEWHERE,
         )
     if not 0 < size <= MAX_OFFSET:
         raise invalid(SIZE_AT, f"a disk of {size} bytes, expected 1 to 2^63 - 1")
@@ -309,5 +315,5 @@ def _unknown_features(
         f"the image uses unknown incompatible features: {', '.join(found)}",
         path=source.path,
         offset=INCOMPATIBLE_AT,
-        hint="convert it with the program that made it",
+        hint=CONVERT_ELSEWHERE,
     )

@@ -12,27 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import CUT_SHORT, CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...extents import Kind, Rows, make_rows
 from ...files import Source
+from ...tables import Places, Region, first_on, first_true
 
-__all__ = ["Layout", "Region", "TwoLevels", "Window", "first_true"]
-
-Places = npt.NDArray[np.uint64]
+__all__ = ["Layout", "TwoLevels", "Window"]
 
 MAX_L1_BYTES = 32 << 20
 L1_WINDOW = 1 << 16  # entries of L1 looked at in one step
 MAX_ENTRIES = 1 << 16  # entries of L2 turned into rows in one step
 MIN_ENTRIES = 256
 NO_PLACES: Places = np.zeros(0, dtype=np.uint64)
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """Where something lies in the file."""
-
-    name: str
-    offset: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +69,12 @@ class Window:
     gap_ends: Places
     end: int
 
+    def gap_rows(self, cluster_size: int) -> Rows:
+        """Rows of what has no L2 table."""
+        size = np.uint64(cluster_size)
+        lengths = (self.gap_ends - self.gap_starts) * size
+        return make_rows(self.gap_starts * size, lengths, Kind.UNALLOCATED)
+
 
 class TwoLevels:
     """Reads L1 and L2 in windows, never whole.
@@ -112,7 +109,7 @@ class TwoLevels:
                 f"at {source.size:#x}",
                 path=source.path,
                 offset=l1_field,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         self.used = min(layout.l1_size, layout.needed)
         self.regions = [
@@ -150,38 +147,34 @@ class TwoLevels:
         data = self.source.read_exact(layout.l1_offset + 8 * first, 8 * there, "L1 table")
         raw = np.frombuffer(data, dtype=">u8").astype(np.uint64)
         unknown = raw & np.uint64(~(layout.place_bits | layout.other_bits) & (1 << 64) - 1)
-        if unknown.any():
-            at = first_true(unknown != 0)
+        at = first_true(unknown != 0)
+        if at is not None:
             raise self._corrupt_l1(
                 first + at, f"is {int(raw[at]):#018x}: reserved bits {int(unknown[at]):#x} are set"
             )
         places: Places = raw & np.uint64(layout.place_bits)
         used = places != 0
-        wrong = places & np.uint64(layout.alignment - 1) != 0
-        if wrong.any():
-            at = first_true(wrong)
+        at = first_true(places & np.uint64(layout.alignment - 1) != 0)
+        if at is not None:
             raise self._corrupt_l1(
                 first + at,
                 f"names an L2 table at {int(places[at]):#x}, no multiple of {layout.alignment}",
             )
         room = self.source.size - layout.l2_bytes
-        outside = used if room < 0 else places > np.uint64(room)
-        if outside.any():
-            at = first_true(outside)
+        at = first_true(used if room < 0 else places > np.uint64(room))
+        if at is not None:
             raise self._corrupt_l1(
                 first + at,
                 f"names an L2 table at [{int(places[at]):#x}, "
                 f"{int(places[at]) + layout.l2_bytes:#x}), the file ends at {self.source.size:#x}",
             )
-        for region in self.regions:
-            inside = used & _within(places, layout.l2_bytes, region)
-            if inside.any():
-                at = first_true(inside)
-                raise self._corrupt_l1(
-                    first + at,
-                    f"names an L2 table at {int(places[at]):#x}, on top of the {region.name} "
-                    f"[{region.offset:#x}, {region.end:#x})",
-                )
+        stored = np.flatnonzero(used)
+        found = first_on(places[stored], layout.l2_bytes, self.regions)
+        if found is not None:
+            at, region = int(stored[found[0]]), found[1]
+            raise self._corrupt_l1(
+                first + at, f"names an L2 table at {int(places[at]):#x}, on top of the {region}"
+            )
         if there == count:
             return places
         return np.concatenate((places, np.zeros(count - there, dtype=np.uint64)))
@@ -261,38 +254,23 @@ class TwoLevels:
 
     def check_metadata(self, clusters: Places, starts: Places, size: int) -> None:
         """Raise CorruptImageError for one whose [start, start + size) lies on metadata."""
-        for region in self.regions:
-            inside = _within(starts, size, region)
-            if inside.any():
-                at = first_true(inside)
-                raise self.corrupt(
-                    int(clusters[at]),
-                    f"is said to lie at {int(starts[at]):#x}, on top of the {region.name} "
-                    f"[{region.offset:#x}, {region.end:#x})",
-                )
+        found = first_on(starts, size, self.regions)
+        if found is not None:
+            at, region = found
+            raise self.corrupt(
+                int(clusters[at]), f"is said to lie at {int(starts[at]):#x}, on top of the {region}"
+            )
         if not len(self.tables):
             return
         last = np.searchsorted(self.tables, starts + np.uint64(size), side="left")
         below = self.tables[np.maximum(last, 1) - 1]
-        inside = (last > 0) & (below + np.uint64(self.layout.l2_bytes) > starts)
-        if inside.any():
-            at = first_true(inside)
+        inside = first_true((last > 0) & (below + np.uint64(self.layout.l2_bytes) > starts))
+        if inside is not None:
             raise self.corrupt(
-                int(clusters[at]),
-                f"is said to lie at {int(starts[at]):#x}, on top of the L2 table at "
-                f"{int(below[at]):#x}",
+                int(clusters[inside]),
+                f"is said to lie at {int(starts[inside]):#x}, on top of the L2 table at "
+                f"{int(below[inside]):#x}",
             )
-
-
-def first_true(mask: npt.NDArray[np.bool_]) -> int:
-    return int(np.argmax(mask))
-
-
-def _within(starts: Places, size: int, region: Region) -> npt.NDArray[np.bool_]:
-    inside: npt.NDArray[np.bool_] = (starts < np.uint64(region.end)) & (
-        starts + np.uint64(size) > np.uint64(region.offset)
-    )
-    return inside
 
 
 def _runs(indices: npt.NDArray[np.intp]) -> tuple[Places, Places]:

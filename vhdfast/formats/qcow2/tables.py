@@ -8,15 +8,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ...extents import Kind, Rows, clip, concatenate, make_rows
+from ...extents import Kind, Rows, clip, in_order, make_rows
 from ...files import Source
+from ...tables import Mask, Places, first_true
 from .header import Header
-from .levels import Layout, Places, TwoLevels, Window, first_true
+from .levels import Layout, TwoLevels, Window
 
 __all__ = ["ClusterTable"]
 
 Words = npt.NDArray[np.uint64]
-Mask = npt.NDArray[np.bool_]
 
 PLACE_BITS = 0x00FFFFFFFFFFFE00
 COPIED = 1 << 63
@@ -85,15 +85,7 @@ class ClusterTable:
         wanted = min(max_rows, EXTENDED_ENTRIES) if self.header.is_extended else max_rows
         window = self.levels.window(first, last, wanted)
         rows, end = self._rows(window, max(max_rows, SUBCLUSTERS))
-        if len(window.gap_starts):
-            size = np.uint64(self.cluster_size)
-            gaps = make_rows(
-                window.gap_starts * size,
-                (window.gap_ends - window.gap_starts) * size,
-                Kind.UNALLOCATED,
-            )
-            rows = concatenate([rows, gaps])
-            rows = rows[np.argsort(rows["offset"], kind="stable")]
+        rows = in_order([rows, window.gap_rows(self.cluster_size)])
         return clip(rows, offset, min(offset + length, end * self.cluster_size) - offset)
 
     def _rows(self, window: Window, max_rows: int) -> tuple[Rows, int]:
@@ -161,8 +153,8 @@ class ClusterTable:
         places = entries & np.uint64(PLACE_BITS)
 
         def refuse(wrong: Mask, problem: str) -> None:
-            if wrong.any():
-                at = first_true(wrong)
+            at = first_true(wrong)
+            if at is not None:
                 text = problem.format(entry=int(entries[at]), place=int(places[at]))
                 raise self.levels.corrupt(int(clusters[at]), text)
 
@@ -205,9 +197,8 @@ class ClusterTable:
         descriptors = entries[packed] & np.uint64(COMPRESSED - 1)
         starts = descriptors & self._packed_place
         sectors = descriptors >> np.uint64(self._sectors_shift)
-        outside = starts >= np.uint64(self.source.size)
-        if outside.any():
-            at = first_true(outside)
+        at = first_true(starts >= np.uint64(self.source.size))
+        if at is not None:
             raise self.levels.corrupt(
                 int(clusters[packed][at]),
                 f"is compressed and said to lie at {int(starts[at]):#x}, the file ends at "

@@ -6,7 +6,7 @@ Source: "All about VDIs" (https://forums.virtualbox.org/viewtopic.php?t=8046).
 from __future__ import annotations
 
 from ...errors import CorruptImageError
-from ...extents import Rows, cut_at_file_end
+from ...extents import Rows
 from ...files import Source
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .blocks import BlockMap
@@ -33,10 +33,6 @@ class VdiImage(ImageFormat):
         if text.startswith(b"<<< ") and b"Disk Image >>>" in text:
             return f"'<<< … Disk Image >>>' at its start, but no signature at {SIGNATURE_OFFSET:#x}"
         return None
-
-    @classmethod
-    def open(cls, source: Source, options: OpenOptions) -> VdiImage:
-        return cls(source, options)
 
     def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
@@ -94,35 +90,19 @@ class VdiImage(ImageFormat):
             details["image flags"] = f"{header.flags:#x}"
         if header.disk_size != self.virtual_size:
             details["size in the header"] = header.disk_size
-        return ImageInfo(
-            format=self.name,
-            subformat=subformat,
-            path=self.source.path,
-            virtual_size=self.virtual_size,
-            file_size=self.source.size,
+        return self.make_info(
+            subformat,
             block_size=header.block_size,
             creator=header.text.removeprefix("<<<").removesuffix(">>>").strip() or None,
             geometry=header.geometry,
             identifiers={
                 name: str(value) for name, value in identifiers.items() if value != NO_UUID
             },
-            parent=self.parent.source.path if self.parent is not None else None,
             details=details,
-            notices=tuple(self.notices),
         )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         rows = self.table.rows(offset, length, max_rows)
-        if self.table.overlaps_checked is False:
-            self.notice(
-                "overlaps-not-checked",
-                "the image has too many blocks to look for ones that overlap",
-            )
-        rows, lost = cut_at_file_end(rows, 0, self.source.size)
-        if lost:
-            self.notice(
-                "short-block",
-                "the file ends inside a block; what is missing of it reads as zeros",
-                self.source.size,
-            )
-        return rows
+        if self.table.overlaps.is_complete is False:
+            self.notice_no_overlap_search("blocks")
+        return self.cut_at_end(rows, "block")

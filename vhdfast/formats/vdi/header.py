@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from ...errors import (
+    CUT_SHORT,
     CorruptImageError,
     ImageError,
     InvalidImageError,
@@ -169,7 +170,7 @@ def read_header(source: Source) -> Header:
             CorruptImageError, 0x154,
             f"the block map takes [{map_offset:#x}, {map_end:#x}), the file ends at "
             f"{source.size:#x}",
-            "the image is cut short: copy it again and compare checksums",
+            CUT_SHORT,
         )  # fmt: skip
     old = geometry_and_unused[:3]
     logical = [cylinders, heads, sectors] if header_size >= FULL_HEADER else [0, 0, 0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
-from ...extents import Kind, Rows, cut_at_file_end, make_rows
+from ...extents import Kind, Rows, make_rows
 from ...files import Source
 from ...units import MAX_OFFSET, MIB
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
@@ -57,10 +57,6 @@ class VhdImage(ImageFormat):
         behind = glimpse.size - stray - FOOTER_LENGTH
         return f"a VHD footer at offset {stray:#x} with {behind} bytes behind it"
 
-    @classmethod
-    def open(cls, source: Source, options: OpenOptions) -> VhdImage:
-        return cls(source, options)
-
     def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
         self.table: BlockTable | None = None
@@ -85,6 +81,7 @@ class VhdImage(ImageFormat):
             self._open_fixed()
         else:
             self._open_dynamic()
+        self.notice_newer_states()
 
     # ---- footers --------------------------------------------------------------------------------
 
@@ -247,16 +244,9 @@ class VhdImage(ImageFormat):
                 self.virtual_size, max(1, header.max_table_entries) * header.block_size
             )
         differencing = self.footer.disk_type == DiskType.DIFFERENCING
-        absent = Kind.UNALLOCATED if differencing else Kind.ZERO
-        self.table = BlockTable(self.source, header, self.virtual_size, self.limit, absent)
+        self.table = BlockTable(self.source, header, self.virtual_size, self.limit)
         if not header.is_intact:
             self._prove_header(header)
-        if not self.table.is_checked_for_overlaps:
-            self.notice(
-                "overlaps-not-checked",
-                f"the table has {self.table.count} entries, too many to look for blocks that "
-                "overlap",
-            )
         if differencing:
             self.locators = read_locators(self.source, header, self.notice)
             parent = self.open_parent(self.locators.names, "vhd", "parent")
@@ -302,32 +292,22 @@ class VhdImage(ImageFormat):
             details["parent unique id"] = str(self.header.parent_id)
             details["parent timestamp"] = self.header.parent_time
             details.update(self.locators.details)
-        return ImageInfo(
-            format=self.name,
-            subformat=DiskType(footer.disk_type).name.lower(),
-            path=self.source.path,
-            virtual_size=self.virtual_size,
-            file_size=self.source.size,
+        return self.make_info(
+            DiskType(footer.disk_type).name.lower(),
             block_size=None if self.table is None else self.table.block_size,
             creator=footer.creator_name,
             geometry=footer.geometry,
             identifiers={"unique id": str(footer.unique_id)},
-            parent=None if self.parent is None else self.parent.source.path,
             details=details,
-            notices=tuple(self.notices),
         )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         if self.table is None:
             return make_rows(np.array([offset]), length, Kind.DATA, offset)
         rows = self.table.rows(offset, length, max_rows)
-        rows, lost = cut_at_file_end(rows, 0, self.limit)
-        if lost:
-            self.notice(
-                "short-block",
-                "the last block in the file is short; what it lacks reads as zeros",
-                self.limit,
-            )
+        if self.table.overlaps.is_complete is False:
+            self.notice_no_overlap_search("blocks")
+        rows = self.cut_at_end(rows, "block", size=self.limit)
         if self.table.empty_bitmaps and self.parent is None:
             self.notice(
                 "empty-bitmaps",

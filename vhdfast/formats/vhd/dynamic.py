@@ -10,15 +10,32 @@ from __future__ import annotations
 
 import struct
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ..._native import vhd_checksum
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
-from ...extents import Kind, Rows, clip, concatenate, make_rows
+from ...errors import (
+    CUT_SHORT,
+    DAMAGED,
+    CorruptImageError,
+    InvalidImageError,
+    UnsupportedImageError,
+)
+from ...extents import Kind, Rows, clip, in_order, make_rows
 from ...files import Source
+from ...tables import (
+    WINDOW_ENTRIES,
+    Indices,
+    OverlapSearch,
+    Places,
+    Region,
+    bit_rows,
+    first_on,
+    first_true,
+)
 from ...units import SECTOR, round_up
 
 __all__ = ["BlockTable", "DynamicHeader"]
@@ -29,8 +46,6 @@ UNUSED = 0xFFFFFFFF
 # Bitmaps read at once, in bytes, and bits turned into rows at once: both bound memory.
 BITMAP_BATCH = 1 << 20
 BIT_BATCH = 1 << 18
-# Tables larger than this (8 TiB at 2 MiB a block) are not sorted to find overlaps.
-OVERLAP_ENTRIES = 1 << 22
 
 _LAYOUT = struct.Struct(">8sQQIIII16sII512s192s256s")
 assert _LAYOUT.size == HEADER_LENGTH
@@ -63,7 +78,7 @@ class DynamicHeader:
                 f"the footer puts the dynamic header at {offset:#x}, the file has "
                 f"{source.size} bytes",
                 path=source.path,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         data = source.read_exact(offset, HEADER_LENGTH, "dynamic header")
         (
@@ -75,7 +90,7 @@ class DynamicHeader:
                 f"the dynamic header begins with {cookie!r}, expected {COOKIE!r}",
                 path=source.path,
                 offset=offset,
-                hint="the image is damaged: copy it again and compare checksums",
+                hint=DAMAGED,
             )
         if version >> 16 != 1:
             raise UnsupportedImageError(
@@ -108,29 +123,29 @@ class BlockTable:
     """Where the blocks of a VHD lie. Reads the table in windows, never whole.
 
     limit: where block data ends at the latest, bytes (the trailing footer, or the file's end).
-    absent: what a sector is that is not stored: ZERO, or UNALLOCATED where the parent has it.
     """
 
     def __init__(
-        self,
-        source: Source,
-        header: DynamicHeader,
-        virtual_size: int,
-        limit: int,
-        absent: Kind = Kind.ZERO,
+        self, source: Source, header: DynamicHeader, virtual_size: int, limit: int
     ) -> None:
         self.source = source
         self.header = header
         self.virtual_size = virtual_size
         self.limit = limit
-        self.absent = absent
         self.block_size = header.block_size
         self.sectors = header.block_size // SECTOR
         self.bitmap_size = round_up(-(-self.sectors // 8), SECTOR)
         self.count = -(-virtual_size // self.block_size)
         self.empty_bitmaps = 0
-        self._checked = False
         self._check_bounds()
+        table = header.table_offset
+        self.reserved = [
+            Region("footer copy", 0, SECTOR),
+            Region("dynamic header", header.offset, header.offset + HEADER_LENGTH),
+            Region("block allocation table", table, table + 4 * self.count),
+        ]
+        self.stride = (self.bitmap_size + self.block_size) // SECTOR
+        self.overlaps = OverlapSearch(source, self._stored, self.stride)
 
     def _check_bounds(self) -> None:
         header = self.header
@@ -149,14 +164,10 @@ class BlockTable:
                 "bytes",
                 path=self.source.path,
                 offset=header.offset + 16,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
 
-    @property
-    def is_checked_for_overlaps(self) -> bool:
-        return self.count <= OVERLAP_ENTRIES
-
-    def entries(self, first: int, count: int) -> npt.NDArray[np.uint64]:
+    def entries(self, first: int, count: int) -> Places:
         """Table entries as sector numbers; UNUSED where a block is not stored."""
         at = self.header.table_offset + 4 * first
         data = self.source.read_exact(at, 4 * count, "block allocation table")
@@ -170,52 +181,42 @@ class BlockTable:
             hint="the block allocation table is damaged: copy the image again",
         )
 
+    def _stored(self) -> Iterator[tuple[Indices, Places, int]]:
+        """Blocks of the disk and the sectors that they lie at."""
+        for first in range(0, self.count, WINDOW_ENTRIES):
+            entries = self.entries(first, min(WINDOW_ENTRIES, self.count - first))
+            used = np.flatnonzero(entries != UNUSED)
+            yield first + used, entries[used], 0
+
     def check_overlaps(self) -> None:
         """Raise CorruptImageError where two blocks share bytes. The table is read once."""
-        if self._checked or not self.is_checked_for_overlaps:
-            return
-        self._checked = True
-        entries = self.entries(0, self.count).astype(np.uint32)
-        used = np.sort(entries[entries != UNUSED])
-        stride = (self.bitmap_size + self.block_size) // SECTOR
-        close = np.flatnonzero(used[1:] - used[:-1] < stride)
-        if not len(close):
-            return
-        one, other = used[close[0]], used[close[0] + 1]
-        blocks = np.flatnonzero((entries == one) | (entries == other))[:2]
-        raise self._corrupt(
-            int(blocks[1]),
-            f"at {int(entries[blocks[1]]) * SECTOR:#x} overlaps block {int(blocks[0])} at "
-            f"{int(entries[blocks[0]]) * SECTOR:#x}: blocks take {stride * SECTOR} bytes each",
-        )
+        pair = self.overlaps.find()
+        if pair is not None:
+            block, other = pair
+            raise self._corrupt(
+                other.index,
+                f"at {other.place * SECTOR:#x} overlaps block {block.index} at "
+                f"{block.place * SECTOR:#x}: blocks take {self.stride * SECTOR} bytes each",
+            )
 
-    def _check_places(self, first: int, entries: npt.NDArray[np.uint64]) -> None:
+    def _check_places(self, first: int, entries: Places) -> None:
         """Each used block lies within the file and clear of the metadata."""
         used = np.flatnonzero(entries != UNUSED)
         starts = entries[used] * np.uint64(SECTOR)
-        ends = starts + np.uint64(self.bitmap_size + self.block_size)
-        outside = starts + np.uint64(self.bitmap_size) >= self.limit
-        if outside.any():
-            at = int(np.flatnonzero(outside)[0])
+        at = first_true(starts + np.uint64(self.bitmap_size) >= self.limit)
+        if at is not None:
             raise self._corrupt(
                 first + int(used[at]),
                 f"is said to lie at {int(starts[at]):#x}, the file's blocks end at "
                 f"{self.limit:#x}",
             )
-        table = self.header.table_offset
-        for what, start, end in (
-            ("the footer copy", 0, SECTOR),
-            ("the dynamic header", self.header.offset, self.header.offset + HEADER_LENGTH),
-            ("the block allocation table", table, table + 4 * self.count),
-        ):
-            inside = (starts < end) & (ends > start)
-            if inside.any():
-                at = int(np.flatnonzero(inside)[0])
-                raise self._corrupt(
-                    first + int(used[at]),
-                    f"is said to lie at {int(starts[at]):#x}, on top of {what} "
-                    f"[{start:#x}, {end:#x})",
-                )
+        found = first_on(starts, self.stride * SECTOR, self.reserved)
+        if found is not None:
+            at, region = found
+            raise self._corrupt(
+                first + int(used[at]), f"is said to lie at {int(starts[at]):#x}, on top of the "
+                f"{region}"
+            )  # fmt: skip
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         """Rows of a prefix of [offset, offset + length), at least one."""
@@ -252,7 +253,7 @@ class BlockTable:
         )
         data_starts = np.zeros(len(entries), dtype=np.uint64)
         data_starts[used] = starts + np.uint64(self.bitmap_size)
-        kinds = np.full(len(entries), self.absent, dtype=np.uint8)
+        kinds = np.full(len(entries), Kind.UNALLOCATED, dtype=np.uint8)
         kinds[used] = Kind.DATA
         rows = make_rows(block_offsets, self.block_size, kinds, data_starts)
         if len(partial):
@@ -261,13 +262,16 @@ class BlockTable:
             bitmaps = bitmaps[partial]
             self.empty_bitmaps += int((~bitmaps.any(axis=1)).sum())
             shift = np.uint64(low * SECTOR)
-            pieces = self._sector_rows(
-                bitmaps[:, low // 8 : (low + BIT_BATCH) // 8],
-                block_offsets[used[partial]] + shift,
-                data_starts[used[partial]] + shift,
-            )
-            rows = concatenate([rows[whole], pieces])
-            rows = rows[np.argsort(rows["offset"], kind="stable")]
+            # Bits are most significant first.
+            bits = np.unpackbits(
+                bitmaps[:, low // 8 : (low + BIT_BATCH) // 8], axis=1,
+                count=min(self.sectors, BIT_BATCH),
+            )  # fmt: skip
+            pieces = bit_rows(
+                bits, block_offsets[used[partial]] + shift, data_starts[used[partial]] + shift,
+                SECTOR, Kind.UNALLOCATED,
+            )  # fmt: skip
+            rows = in_order([rows[whole], pieces])
         return clip(rows, offset, min(length, self.virtual_size - offset))
 
     def _read_bitmaps(
@@ -281,30 +285,3 @@ class BlockTable:
         bitmaps = bitmaps & np.uint8(all_set)
         full: npt.NDArray[np.bool_] = (bitmaps == all_set).all(axis=1)
         return full, bitmaps
-
-    def _sector_rows(
-        self,
-        bitmaps: npt.NDArray[np.uint8],
-        offsets: npt.NDArray[np.uint64],
-        places: npt.NDArray[np.uint64],
-    ) -> Rows:
-        """Rows of blocks of which some sectors are not marked: those are absent.
-
-        offsets, places: where the sector of each bitmap's first bit lies, in the disk and in the
-        file. Bits are most significant first.
-        """
-        sectors = min(self.sectors, 8 * bitmaps.shape[1])
-        bits = np.unpackbits(bitmaps, axis=1, count=sectors)
-        begins = np.ones(bits.shape, dtype=bool)
-        begins[:, 1:] = bits[:, 1:] != bits[:, :-1]
-        at = np.flatnonzero(begins.ravel())
-        lengths = np.diff(np.append(at, bits.size)).astype(np.uint64) * np.uint64(SECTOR)
-        block, sector = np.divmod(at, sectors)
-        within = sector.astype(np.uint64) * np.uint64(SECTOR)
-        marked = bits.ravel()[at].astype(bool)
-        return make_rows(
-            offsets[block] + within,
-            lengths,
-            np.where(marked, Kind.DATA, self.absent),
-            np.where(marked, places[block] + within, 0),
-        )

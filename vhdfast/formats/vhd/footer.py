@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from ..._native import vhd_checksum
+from ...errors import printable
 
 __all__ = ["COOKIE", "FOOTER_LENGTH", "DiskType", "Footer"]
 
@@ -84,8 +85,7 @@ class Footer:
     def creator_name(self) -> str:
         """Who wrote the image, for people: "Microsoft Hyper-V or Windows 6.3"."""
         text = self.creator.decode("ascii", "replace").rstrip(" \0")
-        printable = "".join(c if c.isprintable() else "?" for c in text) or "unknown"
-        name = _CREATORS.get(self.creator, f"{printable!r}")
+        name = _CREATORS.get(self.creator, repr(printable(text) or "unknown"))
         return f"{name} {self.creator_version >> 16}.{self.creator_version & 0xFFFF}"
 
     @classmethod

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import CorruptImageError, printable
 from ...files import Source
 from ...windows_names import from_file_url, lookup_names
+from ..base import Notify
 from .dynamic import DynamicHeader
 from .footer import EPOCH
 
@@ -37,8 +37,6 @@ _DEPRECATED = (b"Wi2r", b"Wi2k")
 _URL = b"MacX"
 _ALIAS = b"Mac "  # a record of the Mac OS, not a path
 _NONE = bytes(4)
-
-Notify = Callable[[str, str, int | None], None]  # (code, message, offset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...errors import CorruptImageError
-from ...extents import Kind, Rows, concatenate, cut_at_file_end, make_rows
+from ...errors import CUT_SHORT, CorruptImageError, printable
+from ...extents import Kind, Rows, concatenate, make_rows
 from ...files import Source
+from ...tables import Region
 from ...units import KIB
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .bat import BlockTable
@@ -18,7 +19,6 @@ from .headers import (
     HEADER_SECTION,
     REGION_TABLE_OFFSETS,
     SIGNATURE,
-    Region,
     check_apart,
     check_place,
     read_header,
@@ -50,17 +50,13 @@ class VhdxImage(ImageFormat):
                     return f"{signature!r} at offset {offset:#x}, but no {SIGNATURE!r} at its start"
         return None
 
-    @classmethod
-    def open(cls, source: Source, options: OpenOptions) -> VhdxImage:
-        return cls(source, options)
-
     def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
         if source.size < HEADER_SECTION:
             raise CorruptImageError(
                 f"the file has {source.size} bytes, a VHDX has at least {HEADER_SECTION}",
                 path=source.path,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         identifier = source.read_exact(0, 520, "file identifier")
         if not identifier.startswith(SIGNATURE):
@@ -95,13 +91,14 @@ class VhdxImage(ImageFormat):
             parent = self.open_parent(locator.names, self.name, "parent")
             assert isinstance(parent, VhdxImage)
             check_parent(self, locator, parent)
+        self.notice_newer_states()
 
     def _log_region(self) -> list[Region]:
         """The log's place, checked; an empty log may have none."""
         header = self.header
         if not header.log_length:
             return []
-        region = Region("log", header.log_offset, header.log_length)
+        region = header.log_region
         if header.has_log:  # read_log has checked it
             return [region]
         try:
@@ -114,13 +111,8 @@ class VhdxImage(ImageFormat):
     def info(self) -> ImageInfo:
         metadata, header = self.metadata, self.header
         locator = metadata.locator
-        return ImageInfo(
-            format=self.name,
-            subformat=metadata.subformat,
-            path=self.source.path,
-            virtual_size=self.virtual_size,
-            file_size=self.source.size,
-            sector_size=self.sector_size,
+        return self.make_info(
+            metadata.subformat,
             block_size=metadata.block_size,
             creator=self._creator or None,
             identifiers={
@@ -128,7 +120,6 @@ class VhdxImage(ImageFormat):
                 "data write guid": str(header.data_write_id),
                 "file write guid": str(header.file_write_id),
             },
-            parent=None if self.parent is None else self.parent.source.path,
             details={
                 "physical sector size": metadata.physical_sector_size,
                 "log": "dirty, replayed in memory" if self._patched is not None else "empty",
@@ -137,26 +128,15 @@ class VhdxImage(ImageFormat):
                 "header sequence": header.sequence,
                 **({} if locator is None else locator.details),
             },
-            notices=tuple(self.notices),
         )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         rows = self.table.rows(offset, length, max_rows)
-        if self.table.overlaps_checked is False:
-            self.notice(
-                "overlaps-not-checked",
-                "the image has too many blocks to look for ones that overlap",
-            )
+        if self.table.overlaps.is_complete is False:
+            self.notice_no_overlap_search("blocks")
         if self._patched is not None:
             rows = self._with_patches(rows, self._patched)
-        rows, lost = cut_at_file_end(rows, 0, self.source.size)
-        if lost:
-            self.notice(
-                "short-block",
-                "the file ends inside a block; what is missing of it reads as zeros",
-                self.source.size,
-            )
-        return rows
+        return self.cut_at_end(rows, "block")
 
     def _with_patches(self, rows: Rows, patched: PatchedSource) -> Rows:
         """Split the DATA rows that the log changed; writers log metadata, so that is rare."""
@@ -213,8 +193,7 @@ def _split(row: Rows, patched: PatchedSource) -> Rows:
 
 
 def _text(data: bytes) -> str:
-    text = data.decode("utf-16-le", "replace").split("\0", 1)[0]
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(data.decode("utf-16-le", "replace").split("\0", 1)[0])
 
 
 assert REGION_TABLE_OFFSETS[1] + 64 * KIB <= HEADER_SECTION

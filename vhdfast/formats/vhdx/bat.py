@@ -10,14 +10,26 @@ partially present ones that the bitmap leaves clear (2.4 "Blocks").
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CorruptImageError
-from ...extents import Kind, Rows, clip, concatenate, make_rows
+from ...errors import DAMAGED, CorruptImageError
+from ...extents import Kind, Rows, clip, in_order, make_rows
 from ...files import Source
+from ...tables import (
+    WINDOW_ENTRIES,
+    Indices,
+    OverlapSearch,
+    Places,
+    Region,
+    bit_rows,
+    first_true,
+    misplaced,
+)
 from ...units import MIB
-from .headers import HEADER_SECTION, Region
+from .headers import HEADER_SECTION
 from .metadata import Metadata
 
 __all__ = ["BlockTable"]
@@ -30,21 +42,16 @@ FULLY_PRESENT = 6  # of a sector bitmap's entry: present
 PARTIALLY_PRESENT = 7
 # Undefined, zero, unmapped, and unmapped as specification 0.95 numbered it.
 _READS_AS_ZERO = (1, 2, 3, 5)
-# Stored blocks up to which the table is sorted to find overlaps (4 TiB at 1 MiB a block).
-OVERLAP_BLOCKS = 1 << 22
-WINDOW_ENTRIES = 1 << 16
-# The same for a disk with partially present blocks, of which a window has room for few.
+# Entries of a window of a disk with partially present blocks, of which it has room for few.
 DIFFERENCING_ENTRIES = 1 << 13
 # Bits of sector bitmaps that are turned into rows at once: of at most 1024 blocks.
 BIT_BATCH = 1 << 18
 
 _NONE: npt.NDArray[np.intp] = np.zeros(0, dtype=np.intp)
 
-class BlockTable:
-    """Reads the table in windows, never whole.
 
-    source: the file as its log leaves it. stored_size: where its bytes really end.
-    """
+class BlockTable:
+    """Reads the table in windows, never whole. source: the file as its log leaves it."""
 
     def __init__(
         self, source: Source, region: Region, metadata: Metadata, reserved: list[Region]
@@ -56,7 +63,9 @@ class BlockTable:
         self.chunk_ratio = SECTORS_IN_CHUNK * metadata.logical_sector_size // self.block_size
         self.count = -(-self.virtual_size // self.block_size)
         self.reserved = [Region("header section", 0, HEADER_SECTION), *reserved]
-        self.overlaps_checked: bool | None = None
+        self.overlaps = OverlapSearch(
+            source, self._all_stored, self.block_size // MIB, BITMAP_SIZE // MIB
+        )
         self.has_parent = metadata.has_parent
         self.sector_size = metadata.logical_sector_size
         self.sectors = self.block_size // self.sector_size
@@ -72,44 +81,47 @@ class BlockTable:
                 f"{self.block_size} bytes need {needed}",
                 path=source.path,
                 offset=region.offset,
-                hint="the image is damaged: copy it again and compare checksums",
+                hint=DAMAGED,
             )
 
     def _index(self, block: int) -> int:
         return block + block // self.chunk_ratio
 
-    def entries(self, first: int, count: int) -> npt.NDArray[np.uint64]:
+    def entries(self, first: int, count: int) -> Places:
         """The payload entries of `count` blocks; the sector bitmaps' are left out."""
         base = self._index(first)
         span = self._index(first + count - 1) - base + 1
         data = self.source.read_exact(self.region.offset + 8 * base, 8 * span, "BAT")
         blocks = np.arange(first, first + count, dtype=np.int64)
         indices = blocks + blocks // self.chunk_ratio - base
-        entries: npt.NDArray[np.uint64] = np.frombuffer(data, dtype="<u8")[indices]
+        entries: Places = np.frombuffer(data, dtype="<u8")[indices]
         return entries
 
-    def _bitmap_entries(self, chunks: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    def _bitmap_entries(self, chunks: Indices) -> Places:
         """The sector bitmaps' entries of some chunks, ascending and within one window."""
         indices = chunks * (self.chunk_ratio + 1) + self.chunk_ratio
         base, span = int(indices[0]), int(indices[-1] - indices[0]) + 1
         data = self.source.read_exact(self.region.offset + 8 * base, 8 * span, "BAT")
-        entries: npt.NDArray[np.uint64] = np.frombuffer(data, dtype="<u8")[indices - base]
+        entries: Places = np.frombuffer(data, dtype="<u8")[indices - base]
         return entries
+
+    def _name(self, index: int) -> str:
+        """What the entry at `index` of the table stands for."""
+        chunk, within = divmod(index, self.chunk_ratio + 1)
+        if within == self.chunk_ratio:
+            return f"the sector bitmap of chunk {chunk}"
+        return f"block {index - chunk}"
 
     def _corrupt(self, index: int, problem: str) -> CorruptImageError:
         """An error about the entry at `index` of the table."""
-        chunk, within = divmod(index, self.chunk_ratio + 1)
-        name = f"block {index - chunk}"
-        if within == self.chunk_ratio:
-            name = f"the sector bitmap of chunk {chunk}"
         return CorruptImageError(
-            f"{name} {problem}",
+            f"{self._name(index)} {problem}",
             path=self.source.path,
             offset=self.region.offset + 8 * index,
             hint="the block allocation table is damaged: copy the image again",
         )
 
-    def _stored(self, first: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    def _stored(self, first: int) -> tuple[Indices, Places]:
         """(indices, places in MiB) of the entries of a window that stand for bytes in the file."""
         length = min(WINDOW_ENTRIES, self.length - first)
         data = self.source.read_exact(self.region.offset + 8 * first, 8 * length, "BAT")
@@ -130,49 +142,23 @@ class BlockTable:
             counts = ~is_bitmap
         return indices[counts], entries[used[counts]] >> np.uint64(20)
 
+    def _all_stored(self) -> Iterator[tuple[Indices, Places, npt.ArrayLike]]:
+        """The same of the whole table, with 1 for what is a sector bitmap."""
+        for first in range(0, self.length, WINDOW_ENTRIES):
+            indices, places = self._stored(first)
+            yield indices, places, indices % (self.chunk_ratio + 1) == self.chunk_ratio
+
     def check_overlaps(self) -> None:
-        """Raise CorruptImageError where two blocks share bytes. The table is read once.
-
-        Sets overlaps_checked, to False where there are too many blocks to keep.
-        """
-        if self.overlaps_checked is not None:
-            return
-        kept: list[npt.NDArray[np.uint64]] = []
-        total = 0
-        for first in range(0, self.length, WINDOW_ENTRIES):
-            indices, places = self._stored(first)
-            is_bitmap = indices % (self.chunk_ratio + 1) == self.chunk_ratio
-            kept.append(places << np.uint64(1) | is_bitmap.astype(np.uint64))
-            total += len(places)
-            if total > OVERLAP_BLOCKS:
-                self.overlaps_checked = False
-                return
-        blocks = np.concatenate(kept)
-        del kept
-        blocks.sort()
-        starts = blocks >> np.uint64(1)
-        small, large = np.uint16(BITMAP_SIZE // MIB), np.uint16(self.block_size // MIB)
-        sizes = np.where(blocks & np.uint64(1), small, large)
-        close = np.flatnonzero(starts[1:] - starts[:-1] < sizes[:-1])
-        if len(close):
-            self._report_overlap(int(starts[close[0]]), int(starts[close[0] + 1]))
-        self.overlaps_checked = True
-
-    def _report_overlap(self, one: int, other: int) -> None:
-        """Find the two blocks at these MiB again, to name them."""
-        found: list[tuple[int, int]] = []
-        for first in range(0, self.length, WINDOW_ENTRIES):
-            indices, places = self._stored(first)
-            for at in np.flatnonzero((places == one) | (places == other))[:2]:
-                found.append((int(indices[at]), int(places[at]) * MIB))
-        (index, at), (second, second_at) = found[:2]
-        # _corrupt names what an entry stands for; here a second one is named too.
-        name = self._corrupt(index, "").message.strip()
-        raise self._corrupt(
-            second,
-            f"at {second_at:#x} overlaps {name} at {at:#x}: blocks take {self.block_size} "
-            "bytes each" + (f", bitmaps {BITMAP_SIZE}" if self.has_parent else ""),
-        )
+        """Raise CorruptImageError where two blocks share bytes. The table is read once."""
+        pair = self.overlaps.find()
+        if pair is not None:
+            one, other = pair
+            raise self._corrupt(
+                other.index,
+                f"at {other.place * MIB:#x} overlaps {self._name(one.index)} at "
+                f"{one.place * MIB:#x}: blocks take {self.block_size} bytes each"
+                + (f", bitmaps {BITMAP_SIZE}" if self.has_parent else ""),
+            )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         """Rows of a prefix of [offset, offset + length), at least one; DATA of source 0."""
@@ -192,12 +178,11 @@ class BlockTable:
         stored[partial] = True
         kinds[stored] = Kind.DATA
         absent = states == NOT_PRESENT
-        kinds[absent] = Kind.UNALLOCATED if self.has_parent else Kind.ZERO
+        kinds[absent] = Kind.UNALLOCATED
         zero = np.isin(states, _READS_AS_ZERO)
         kinds[zero] = Kind.ZERO
-        wrong = ~(stored | absent | zero)
-        if wrong.any():
-            at = int(np.flatnonzero(wrong)[0])
+        at = first_true(~(stored | absent | zero))
+        if at is not None:
             kind, also = ("with", ", 7 (partially stored)") if self.has_parent else ("without", "")
             raise self._corrupt(
                 self._index(first + at),
@@ -217,31 +202,18 @@ class BlockTable:
             whole = np.ones(len(entries), dtype=bool)
             whole[partial] = False
             pieces = self._sector_rows(blocks[partial], places[partial])
-            rows = concatenate([rows[whole], pieces])
-            rows = rows[np.argsort(rows["offset"], kind="stable")]
+            rows = in_order([rows[whole], pieces])
         return clip(rows, offset, length)
 
     def _sector_rows(
-        self, blocks: npt.NDArray[np.int64], places: npt.NDArray[np.uint64]
+        self, blocks: Indices, places: Places
     ) -> Rows:
         """Rows of partially present blocks: what their bitmaps mark, and what the parent has."""
         bits = np.unpackbits(self._bitmaps(blocks), axis=1, count=self.sectors, bitorder="little")
-        begins = np.ones(bits.shape, dtype=bool)
-        begins[:, 1:] = bits[:, 1:] != bits[:, :-1]
-        at = np.flatnonzero(begins.ravel())
-        size = np.uint64(self.sector_size)
-        lengths = np.diff(np.append(at, bits.size)).astype(np.uint64) * size
-        block, sector = np.divmod(at, self.sectors)
-        within = sector.astype(np.uint64) * size
-        marked = bits.ravel()[at].astype(bool)
-        return make_rows(
-            blocks[block].astype(np.uint64) * np.uint64(self.block_size) + within,
-            lengths,
-            np.where(marked, Kind.DATA, Kind.UNALLOCATED),
-            np.where(marked, places[block] + within, np.uint64(0)),
-        )
+        offsets = blocks.astype(np.uint64) * np.uint64(self.block_size)
+        return bit_rows(bits, offsets, places, self.sector_size, Kind.UNALLOCATED)
 
-    def _bitmaps(self, blocks: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def _bitmaps(self, blocks: Indices) -> npt.NDArray[np.uint8]:
         """The sectors' bits of some blocks, a row each."""
         of_block, within = np.divmod(blocks, self.chunk_ratio)
         chunks, which = np.unique(of_block, return_inverse=True)
@@ -270,26 +242,13 @@ class BlockTable:
         return self.source.gather(starts, size)
 
     def _check_places(
-        self, indices: npt.NDArray[np.int64], starts: npt.NDArray[np.uint64], size: int
+        self, indices: Indices, starts: Places, size: int
     ) -> None:
         """The blocks of `size` bytes that some entries stand for lie clear of the metadata.
 
         The last one may be cut short by the end of the file.
         """
-        outside = starts >= self.source.size
-        if outside.any():
-            at = int(np.flatnonzero(outside)[0])
-            raise self._corrupt(
-                int(indices[at]),
-                f"is said to lie at {int(starts[at]):#x}, the file ends at {self.source.size:#x}",
-            )
-        ends = starts + np.uint64(size)
-        for region in self.reserved:
-            inside = (starts < region.end) & (ends > region.offset)
-            if inside.any():
-                at = int(np.flatnonzero(inside)[0])
-                raise self._corrupt(
-                    int(indices[at]),
-                    f"is said to lie at {int(starts[at]):#x}, on top of the {region.name} "
-                    f"[{region.offset:#x}, {region.end:#x})",
-                )
+        wrong = misplaced(starts, size, self.source.size, self.reserved)
+        if wrong is not None:
+            at, problem = wrong
+            raise self._corrupt(int(indices[at]), problem)

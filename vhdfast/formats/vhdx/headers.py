@@ -10,16 +10,24 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ..._native import crc32c
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import (
+    CONVERT_ELSEWHERE,
+    CUT_SHORT,
+    DAMAGED,
+    CorruptImageError,
+    InvalidImageError,
+    UnsupportedImageError,
+)
 from ...files import Source
+from ...tables import Region
 from ...units import KIB, MIB
+from ..base import Notify
 
-__all__ = ["SIGNATURE", "Header", "Region", "Regions", "read_header", "read_regions"]
+__all__ = ["SIGNATURE", "Header", "Regions", "read_header", "read_regions"]
 
 SIGNATURE = b"vhdxfile"
 HEADER_SECTION = MIB
@@ -40,10 +48,6 @@ assert _TABLE.size == 16
 _ENTRY = struct.Struct("<16sQII")
 assert _ENTRY.size == 32
 
-Notify = Callable[[str, str, int], None]  # (code, message, offset)
-
-_COPY_AGAIN = "the image is damaged: copy it again and compare checksums"
-
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -61,18 +65,9 @@ class Header:
     def has_log(self) -> bool:
         return self.log_id != NO_LOG
 
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A region's place in the file, bytes."""
-
-    name: str
-    offset: int
-    length: int
-
     @property
-    def end(self) -> int:
-        return self.offset + self.length
+    def log_region(self) -> Region:
+        return Region("log", self.log_offset, self.log_offset + self.log_length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +113,7 @@ def read_header(source: Source, notify: Notify) -> Header:
             f"neither header is intact: the first {problems[0][1]}, the second {problems[1][1]}",
             path=source.path,
             offset=HEADER_OFFSETS[0],
-            hint=_COPY_AGAIN,
+            hint=DAMAGED,
         )
     for offset, problem in problems:
         notify("header-damaged", f"one of the two headers {problem}; the other one is used", offset)
@@ -130,7 +125,7 @@ def read_header(source: Source, notify: Notify) -> Header:
             "to be newer",
             path=source.path,
             offset=HEADER_OFFSETS[1],
-            hint=_COPY_AGAIN,
+            hint=DAMAGED,
         )
     header = max((pair[0] for pair in found), key=lambda header: header.sequence)
     if header.version != 1:
@@ -164,7 +159,7 @@ def read_regions(source: Source, notify: Notify) -> Regions:
         f"neither region table is intact: the first {problems[0]}, the second {problems[1]}",
         path=source.path,
         offset=REGION_TABLE_OFFSETS[0],
-        hint=_COPY_AGAIN,
+        hint=DAMAGED,
     )
 
 
@@ -187,7 +182,7 @@ def _parse_regions(source: Source, data: bytes, offset: int, count: int) -> Regi
                     f"region {region_id} must be understood and is unknown",
                     path=source.path,
                     offset=offset + at,
-                    hint="convert the image with the program that made it",
+                    hint=CONVERT_ELSEWHERE,
                 )
             continue
         if region_id in found:
@@ -196,7 +191,7 @@ def _parse_regions(source: Source, data: bytes, offset: int, count: int) -> Regi
                 path=source.path,
                 offset=offset + at,
             )
-        region = Region(names[region_id], start, length)
+        region = Region(names[region_id], start, start + length)
         check_place(source, region, offset + at)
         found[region_id] = region
     for region_id, name in names.items():
@@ -215,8 +210,7 @@ def check_apart(source: Source, regions: list[Region], named_at: int) -> None:
     for one, other in pairwise(placed):
         if other.offset < one.end:
             raise InvalidImageError(
-                f"the {one.name} [{one.offset:#x}, {one.end:#x}) overlaps the {other.name} "
-                f"[{other.offset:#x}, {other.end:#x})",
+                f"the {one} overlaps the {other}",
                 path=source.path,
                 offset=named_at,
             )
@@ -241,5 +235,5 @@ def check_place(source: Source, region: Region, named_at: int) -> None:
             f"the {region.name} ends at {region.end:#x}, the file at {source.size:#x}",
             path=source.path,
             offset=named_at,
-            hint="the image is cut short: copy it again and compare checksums",
+            hint=CUT_SHORT,
         )

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import CUT_SHORT, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...files import MemorySource, Source
 from ...units import KIB, MIB, round_up
-from .headers import Header, Region, check_place, sum_of
+from .headers import Header, check_place, sum_of
 
 __all__ = ["PatchedSource", "read_log"]
 
@@ -157,7 +157,7 @@ def read_log(source: Source, header: Header) -> PatchedSource | None:
             path=source.path,
             offset=header.offset + 64,
         )
-    check_place(source, Region("log", header.log_offset, header.log_length), header.offset + 68)
+    check_place(source, header.log_region, header.offset + 68)
     if header.log_length > MAX_LOG:
         raise UnsupportedImageError(
             f"a log of {header.log_length} bytes to replay, at most {MAX_LOG} are",
@@ -295,7 +295,7 @@ class _Log:
                 f"{self.source.size}",
                 path=self.source.path,
                 offset=where + newest.start,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         changes = sum(entry.descriptors for entry in run)
         if changes > MAX_DESCRIPTORS:

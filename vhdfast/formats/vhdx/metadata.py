@@ -10,10 +10,10 @@ import uuid
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ...errors import InvalidImageError, UnsupportedImageError
+from ...errors import CONVERT_ELSEWHERE, DAMAGED, InvalidImageError, UnsupportedImageError
 from ...files import Source
+from ...tables import Region
 from ...units import KIB, MIB
-from .headers import Region
 from .parent import ParentLocator
 
 __all__ = ["Metadata", "read_metadata"]
@@ -113,7 +113,7 @@ def read_metadata(source: Source, region: Region) -> Metadata:
             "parent, expected both or neither",
             path=source.path,
             offset=flags_at,
-            hint="the image is damaged: copy it again and compare checksums",
+            hint=DAMAGED,
         )
     locator = None
     if has_parent:
@@ -138,7 +138,7 @@ def _read_items(source: Source, region: Region) -> dict[uuid.UUID, tuple[int, by
             f"the metadata table begins with {signature!r}, expected b'metadata'",
             path=source.path,
             offset=region.offset,
-            hint="the image is damaged: copy it again and compare checksums",
+            hint=DAMAGED,
         )
     if count > MAX_ENTRIES:
         raise InvalidImageError(
@@ -160,7 +160,7 @@ def _read_items(source: Source, region: Region) -> dict[uuid.UUID, tuple[int, by
                     f"metadata item {item_id} must be understood and is unknown",
                     path=source.path,
                     offset=where,
-                    hint="convert the image with the program that made it",
+                    hint=CONVERT_ELSEWHERE,
                 )
             continue
         name, expected = _KNOWN[item_id]

@@ -10,7 +10,13 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError, printable
+from ...errors import (
+    DAMAGED,
+    CorruptImageError,
+    InvalidImageError,
+    UnsupportedImageError,
+    printable,
+)
 from ...windows_names import lookup_names
 
 if TYPE_CHECKING:
@@ -25,8 +31,6 @@ NIL = uuid.UUID(int=0)
 _HEADER = struct.Struct("<16sHH")
 _ENTRY = struct.Struct("<IIHH")
 assert (_HEADER.size, _ENTRY.size) == (20, 12)
-
-_COPY_AGAIN = "the image is damaged: copy it again and compare checksums"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class ParentLocator:
                 f"the parent locator has {len(data)} bytes, expected at least {_HEADER.size}",
                 path=path,
                 offset=offset,
-                hint=_COPY_AGAIN,
+                hint=DAMAGED,
             )
         raw_type, _, count = _HEADER.unpack_from(data)
         kind = uuid.UUID(bytes_le=raw_type)
@@ -84,7 +88,7 @@ class ParentLocator:
                 f"{MAX_PAIRS} within it",
                 path=path,
                 offset=offset + 18,
-                hint=_COPY_AGAIN,
+                hint=DAMAGED,
             )
         pairs: dict[str, str] = {}
         for index in range(count):
@@ -97,7 +101,7 @@ class ParentLocator:
                     f"{value_at + value_length:#x}), expected at most {len(data):#x}",
                     path=path,
                     offset=offset + at,
-                    hint=_COPY_AGAIN,
+                    hint=DAMAGED,
                 )
             key = _text(data[key_at : key_at + key_length])
             if key in pairs:
@@ -105,7 +109,7 @@ class ParentLocator:
                     f"the parent locator has {printable(key)!r} twice",
                     path=path,
                     offset=offset + at,
-                    hint=_COPY_AGAIN,
+                    hint=DAMAGED,
                 )
             pairs[key] = _text(data[value_at : value_at + value_length])
         return cls(offset, pairs, _linkages(path, offset, pairs))
@@ -129,7 +133,7 @@ def _linkages(path: str, offset: int, pairs: dict[str, str]) -> tuple[uuid.UUID,
                 "a GUID",
                 path=path,
                 offset=offset,
-                hint=_COPY_AGAIN,
+                hint=DAMAGED,
             ) from None
         # Hyper-V writes the second one as zeros while no merge is under way.
         if linkage != NIL or key == "parent_linkage":

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import (
+    CONVERT_ELSEWHERE,
     CorruptImageError,
     InvalidImageError,
     MissingReferenceError,
@@ -19,9 +20,8 @@ from ...errors import (
     UnsupportedImageError,
     printable,
 )
-from ...extents import Kind, Rows, concatenate, cut_at_file_end
+from ...extents import Kind, Rows, concatenate
 from ...files import Source
-from ...siblings import newer_states
 from ...units import MAX_OFFSET, SECTOR
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from . import cowd, names, sesparse, sparse
@@ -77,10 +77,6 @@ class VmdkImage(ImageFormat):
             return "'KDMV' before its last sector, but not at its start"
         return None
 
-    @classmethod
-    def open(cls, source: Source, options: OpenOptions) -> VmdkImage:
-        return cls(source, options)
-
     def __init__(self, source: Source, options: OpenOptions) -> None:
         super().__init__(source, options)
         self.descriptor: Descriptor | None = None
@@ -102,7 +98,7 @@ class VmdkImage(ImageFormat):
             )
         self.unit_size = max(part.unit_size for part in self.parts)
         self._open_below()
-        self._look_beside()
+        self.notice_newer_states()
 
     # ---- opening --------------------------------------------------------------------------------
 
@@ -175,7 +171,7 @@ class VmdkImage(ImageFormat):
                 f"a disk of type {printable(descriptor.create_type, 40)!r}, which is not known",
                 path=self.source.path,
                 offset=at,
-                hint="convert it with the program that made it",
+                hint=CONVERT_ELSEWHERE,
             )
         if not descriptor.extents:
             raise InvalidImageError(
@@ -243,17 +239,6 @@ class VmdkImage(ImageFormat):
                 raise
             return self.open_parent(base, self.name, "parent")
 
-    def _look_beside(self) -> None:
-        if self.options.trail:
-            return
-        children = newer_states(self.source)
-        if children:
-            self.notice(
-                "snapshot-child",
-                f"{printable(children[-1])} lies beside it: the machine has snapshots, and this "
-                "disk may be an old state; convert the file that the machine uses",
-            )
-
     # ---- reading --------------------------------------------------------------------------------
 
     def info(self) -> ImageInfo:
@@ -273,22 +258,16 @@ class VmdkImage(ImageFormat):
         known = (("adapter type", "ddb.adaptertype"), ("hardware version", "ddb.virtualhwversion"),
                  ("tools version", "ddb.toolsversion"), ("encoding", "encoding"))  # fmt: skip
         grains = [part.grain_size for part in self.parts if part.grain_size]
-        return ImageInfo(
-            format=self.name,
-            subformat=self._subformat(),
-            path=self.source.path,
-            virtual_size=self.virtual_size,
-            file_size=self.source.size,
+        return self.make_info(
+            self._subformat(),
             block_size=grains[0] if grains else None,
             geometry=(int(geometry[0]), int(geometry[1]), int(geometry[2])) if plain else None,
             identifiers={key: printable(text) for key, text in identifiers.items() if text},
-            parent=None if self.parent is None else self.parent.source.path,
             details={
                 **{key: printable(values[name]) for key, name in known if name in values},
                 "extents": [self._describe(index) for index in range(min(len(self.parts), 64))],
                 "number of extents": len(self.parts),
             },
-            notices=tuple(self.notices),
         )
 
     def _subformat(self) -> str:
@@ -324,12 +303,5 @@ class VmdkImage(ImageFormat):
 
     def _within_files(self, rows: Rows) -> Rows:
         for file in np.unique(rows["file"][rows["kind"] == Kind.DATA]):
-            source = self.sources[file]
-            rows, lost = cut_at_file_end(rows, int(file), source.size)
-            if lost:
-                self.notice(
-                    "short-block",
-                    f"{source.path} ends inside a grain; what is missing of it reads as zeros",
-                    source.size,
-                )
+            rows = self.cut_at_end(rows, "grain", int(file))
         return rows

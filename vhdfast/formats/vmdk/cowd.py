@@ -9,13 +9,14 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import DAMAGED, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Rows
 from ...files import Source
+from ...tables import Region
 from ...units import SECTOR
-from .grains import Region
-from .parts import Part
-from .sparse import HostedTables, Notice
+from ..base import Notify
+from .parts import TablePart
+from .sparse import HostedTables
 
 __all__ = ["MAGIC", "CowdPart", "named_parent"]
 
@@ -38,10 +39,10 @@ def named_parent(source: Source) -> str | None:
     return name if len(name) >= 4 and name.isprintable() else None
 
 
-class CowdPart(Part):
+class CowdPart(TablePart):
     """One COWD extent: the first `length` bytes of it, all of it where that is None."""
 
-    def __init__(self, source: Source, file: int, length: int | None, notice: Notice) -> None:
+    def __init__(self, source: Source, file: int, length: int | None, notify: Notify) -> None:
         data = source.read_exact(0, HEADER_LENGTH, "COWD header")
         _, version, self.flags, capacity, grain, directory, entries, _ = _HEADER.unpack_from(data)
         if version != 1:
@@ -58,7 +59,7 @@ class CowdPart(Part):
         self.capacity = capacity * SECTOR
         self.length = self.capacity if length is None else length
         self.grain_size = grain * SECTOR
-        self._notice = notice
+        self.notify = notify
         self.tables = HostedTables(
             source, file, length=self.capacity, grain_size=self.grain_size,
             table_entries=TABLE_ENTRIES, directory=directory * SECTOR,
@@ -70,24 +71,13 @@ class CowdPart(Part):
                 f"{self.tables.count}",
                 path=source.path,
                 offset=24,
-                hint="the image is damaged: copy it again and compare checksums",
+                hint=DAMAGED,
             )
         if int.from_bytes(data[_UNCLEAN_AT : _UNCLEAN_AT + 4], "little"):
-            notice(
-                "not-closed",
-                f"{source.path} was not closed properly; it is read as it is",
-                None if file else _UNCLEAN_AT,
-            )
+            self.notice_not_closed(None if file else _UNCLEAN_AT)
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
-        self.tables.check_overlaps()
-        if self.tables.overlaps_checked is False:
-            self._notice(
-                "overlaps-not-checked",
-                f"{self.source.path} has too many grains to look for ones that overlap",
-                None,
-            )
-        return self.tables.rows(offset, length, max_rows)
+        return self.checked(self.tables).rows(offset, length, max_rows)
 
     def details(self) -> dict[str, Any]:
         return {"version": 1, "flags": self.flags}

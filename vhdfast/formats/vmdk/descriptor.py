@@ -10,9 +10,16 @@ import os
 import re
 from dataclasses import dataclass
 
-from ...errors import InvalidImageError, UnsupportedImageError, printable
+from ...errors import (
+    CONVERT_ELSEWHERE,
+    DAMAGED,
+    InvalidImageError,
+    UnsupportedImageError,
+    printable,
+)
 from ...files import Source
 from ...units import MAX_OFFSET, SECTOR
+from ...vmware import codec_of, unescaped
 
 __all__ = [
     "MAX_DESCRIPTOR",
@@ -40,19 +47,6 @@ _LINE = re.compile(
     re.IGNORECASE,
 )
 _VALUE = re.compile(rb"([A-Za-z0-9_.:-]{1,128})[ \t]*=[ \t]*(.*)")
-_ESCAPE = re.compile(r"\|([0-9A-Fa-f]{2})")
-
-# What VMware's names of encodings are to Python; any other one could be a codec that is no
-# encoding of text at all.
-_ENCODINGS = {
-    "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "ascii": "ascii", "gbk": "gbk",
-    "gb2312": "gbk", "gb18030": "gb18030", "windows-936": "gbk", "big5": "big5",
-    "windows-950": "cp950", "shift_jis": "cp932", "shift-jis": "cp932", "windows-31j": "cp932",
-    "windows-932": "cp932", "euc-jp": "euc_jp", "euc-kr": "euc_kr", "windows-949": "cp949",
-    "ks_c_5601-1987": "cp949", "koi8-r": "koi8_r", "windows-874": "cp874",
-    **{f"windows-{page}": f"cp{page}" for page in range(1250, 1259)},
-    **{f"iso-8859-{part}": f"iso8859_{part}" for part in (*range(1, 12), *range(13, 17))},
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +104,10 @@ def parse_descriptor(source: Source, data: bytes, start: int) -> Descriptor:
             "there is no descriptor here, expected a text that begins with '# Disk DescriptorFile'",
             path=source.path,
             offset=start,
-            hint="the image is damaged: copy it again and compare checksums",
+            hint=DAMAGED,
         )
     named = _ENCODING.search(data)
-    encoding = _ENCODINGS.get(named.group(1).decode().lower()) if named else None
+    encoding = codec_of(named.group(1).decode()) if named else None
     values: dict[str, tuple[bytes, int]] = {}
     extents: list[ExtentLine] = []
     at = start
@@ -199,7 +193,7 @@ def _check_readable(source: Source, values: dict[str, tuple[bytes, int]], start:
             f"{VERSIONS.start} to {VERSIONS.stop - 1}",
             path=source.path,
             offset=at,
-            hint="convert the image with the program that made it",
+            hint=CONVERT_ELSEWHERE,
         )
     if "createtype" not in values:
         raise InvalidImageError(
@@ -226,13 +220,8 @@ def _decoded(data: bytes, encoding: str | None) -> tuple[str, ...]:
     found: list[str] = []
     if encoding is not None:
         with contextlib.suppress(UnicodeDecodeError):
-            found.append(_unescaped(data.decode(encoding)))
-    plain = _unescaped(os.fsdecode(data))
+            found.append(unescaped(data.decode(encoding)))
+    plain = unescaped(os.fsdecode(data))
     if plain not in found:
         found.append(plain)
     return tuple(found)
-
-
-def _unescaped(text: str) -> str:
-    """VMware writes what its dictionaries reserve (a quote, a bar) as a bar and two digits."""
-    return _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), text)

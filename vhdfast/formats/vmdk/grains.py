@@ -13,30 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CorruptImageError
-from ...extents import MAX_ROWS, Kind, Rows, clip, concatenate, make_rows
+from ...errors import CUT_SHORT, CorruptImageError
+from ...extents import MAX_ROWS, Kind, Rows, clip, in_order, make_rows
 from ...files import Source
+from ...tables import Block, OverlapSearch, Region, first_true, misplaced
 
-__all__ = ["GrainTables", "Region"]
+__all__ = ["GrainTables"]
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 
+# Sorts of stored blocks.
+GRAIN, TABLE = 0, 1
+
 # Directory entries in one window: of those without a table each is one row.
 DIRECTORY_WINDOW = 16384
-# Stored grains up to which they are sorted to find overlaps (256 GiB at 64 KiB a grain).
-OVERLAP_GRAINS = 1 << 22
-COMPARED = 1 << 18
-_DAMAGED = "the grain tables are damaged: copy the image again and compare checksums"
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """Bytes of the file that no grain may lie on."""
-
-    name: str
-    offset: int
-    end: int
+TABLES_DAMAGED = "the grain tables are damaged: copy the image again and compare checksums"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +48,11 @@ class Window:
 class GrainTables(ABC):
     """The tables of one sparse extent.
 
-    length: of the extent, bytes. grain_size: bytes. stride: bytes from where a grain begins that
-    no other grain may begin in. overlaps_checked: None before, False where there were too many.
+    length: of the extent, bytes. grain_size: bytes. reserved: what no grain may lie on. stride:
+    bytes from where a grain begins that no other grain may begin in.
     """
 
     entry: str  # numpy's name of an entry's type
-    overlaps_checked: bool | None = None
 
     def __init__(
         self,
@@ -93,9 +84,10 @@ class GrainTables(ABC):
                 f"{source.size:#x} bytes",
                 path=source.path,
                 offset=min(directory, source.size),
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
         self.reserved = [*reserved, Region("grain directory", directory, end)]
+        self.overlaps = OverlapSearch(source, self._stored, self.stride, self.table_size)
 
     @abstractmethod
     def locate_tables(self, first: int, entries: npt.NDArray[np.uint64]) -> tuple[U8, U64]:
@@ -143,16 +135,15 @@ class GrainTables(ABC):
 
     def _check_tables(self, first: int, used: npt.NDArray[np.intp], starts: U64) -> None:
         room = self.source.size - self.table_size
-        outside = starts > max(room, 0) if room >= 0 else np.ones(len(starts), bool)
-        if outside.any():
-            at = int(np.flatnonzero(outside)[0])
+        at = first_true(starts > room if room >= 0 else np.ones(len(starts), bool))
+        if at is not None:
             entry = first + int(used[at])
             raise CorruptImageError(
                 f"entry {entry} of the grain directory puts its table at {int(starts[at]):#x}, "
                 f"the file has {self.source.size:#x} bytes",
                 path=self.source.path,
                 offset=self.directory + entry * self.width,
-                hint=_DAMAGED,
+                hint=TABLES_DAMAGED,
             )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
@@ -169,22 +160,17 @@ class GrainTables(ABC):
             window.numbers * grain_size, grain_size, window.kinds,
             np.where(window.kinds == Kind.DATA, window.places, np.uint64(0)), self.file,
         )  # fmt: skip
-        rows = concatenate([absent, present])
-        rows = clip(rows[np.argsort(rows["offset"], kind="stable")], offset, length)[:most]
+        rows = clip(in_order([absent, present]), offset, length)[:most]
         self._check_grains(rows)
         return rows
 
     def _check_grains(self, rows: Rows) -> None:
         stored = np.flatnonzero(rows["kind"] == Kind.DATA)
         starts = rows["file_offset"][stored] - rows["offset"][stored] % np.uint64(self.grain_size)
-        outside = starts >= self.source.size
-        if outside.any():
-            at = int(np.flatnonzero(outside)[0])
-            number = int(rows["offset"][stored[at]]) // self.grain_size
-            raise self.corrupt(
-                number,
-                f"is said to lie at {int(starts[at]):#x}, the file ends at {self.source.size:#x}",
-            )
+        wrong = misplaced(starts, self.stride, self.source.size, [])
+        if wrong is not None:
+            at, problem = wrong
+            raise self.corrupt(int(rows["offset"][stored[at]]) // self.grain_size, problem)
 
     def corrupt(self, number: int, problem: str) -> CorruptImageError:
         """The error for a grain, at its place in its table."""
@@ -198,7 +184,7 @@ class GrainTables(ABC):
             if kinds[0] == Kind.DATA:
                 at = int(places[0]) + within * self.width
         return CorruptImageError(
-            f"grain {number} {problem}", path=self.source.path, offset=at, hint=_DAMAGED
+            f"grain {number} {problem}", path=self.source.path, offset=at, hint=TABLES_DAMAGED
         )
 
     # ---- overlaps -------------------------------------------------------------------------------
@@ -206,34 +192,27 @@ class GrainTables(ABC):
     def check_overlaps(self) -> None:
         """Raise CorruptImageError where grains or tables share bytes, or lie on metadata.
 
-        All tables are read once. Sets overlaps_checked, to False where there are too many grains.
+        All tables are read once.
         """
-        if self.overlaps_checked is not None:
+        pair = self.overlaps.find()
+        if pair is None:
             return
-        kept: list[U64] = []
-        total = 0
-        for numbers, grains, tables in self._everything():
-            self._check_reserved(numbers, grains)
-            kept += [grains << np.uint64(1), tables << np.uint64(1) | np.uint64(1)]
-            total += len(grains)
-            if total > OVERLAP_GRAINS:
-                self.overlaps_checked = False
-                return
-        marks = np.concatenate(kept) if kept else np.zeros(0, np.uint64)
-        kept.clear()
-        marks.sort()
-        # By and by: whole columns of four million grains would take as much memory again.
-        for low in range(0, len(marks), COMPARED):
-            part = marks[low : low + COMPARED + 1]
-            starts = part >> np.uint64(1)
-            sizes = np.where(part & np.uint64(1) == 1, self.table_size, self.stride)
-            close = np.flatnonzero(starts[1:] - starts[:-1] < sizes[:-1].astype(np.uint64))
-            if len(close):
-                self._report_overlap(part[close[0]], part[close[0] + 1])
-        self.overlaps_checked = True
+        one, other = pair
+        grain = other if other.sort == GRAIN else one
+        if grain.sort == GRAIN:
+            raise self.corrupt(
+                grain.index,
+                f"at {grain.place:#x} shares bytes: {_said(one)} and {_said(other)}",
+            )
+        raise CorruptImageError(
+            f"{_said(one)} and {_said(other)} share bytes",
+            path=self.source.path,
+            offset=self.directory + other.index * self.width,
+            hint=TABLES_DAMAGED,
+        )
 
-    def _everything(self) -> Iterator[tuple[U64, U64, U64]]:
-        """(numbers of stored grains, their places, places of their tables), window by window.
+    def _stored(self) -> Iterator[tuple[U64, U64, int]]:
+        """Stored grains, then the tables that lead to them, window by window.
 
         Tables without a stored grain may well be one and the same.
         """
@@ -242,44 +221,16 @@ class GrainTables(ABC):
             window = self._window(first, self.count, MAX_ROWS)
             stored = window.kinds == Kind.DATA
             numbers, places = window.numbers[stored], window.places[stored]
-            outside = np.flatnonzero(places >= self.source.size)
-            if len(outside):
-                at = int(outside[0])
-                raise self.corrupt(
-                    int(numbers[at]),
-                    f"is said to lie at {int(places[at]):#x}, the file ends at "
-                    f"{self.source.size:#x}",
-                )
+            wrong = misplaced(places, self.stride, self.source.size, self.reserved)
+            if wrong is not None:
+                at, problem = wrong
+                raise self.corrupt(int(numbers[at]), problem)
             used = np.isin(window.owners, numbers // np.uint64(self.table_entries))
-            yield numbers, places, window.tables[used]
+            yield numbers, places, GRAIN
+            yield window.owners[used], window.tables[used], TABLE
             first = window.end
 
-    def _check_reserved(self, numbers: U64, places: U64) -> None:
-        for region in self.reserved:
-            inside = (places < region.end) & (places + np.uint64(self.stride) > region.offset)
-            if inside.any():
-                at = int(np.flatnonzero(inside)[0])
-                raise self.corrupt(
-                    int(numbers[at]),
-                    f"is said to lie at {int(places[at]):#x}, on top of the {region.name} "
-                    f"[{region.offset:#x}, {region.end:#x})",
-                )
 
-    def _report_overlap(self, one: np.uint64, other: np.uint64) -> None:
-        places = (int(one) >> 1, int(other) >> 1)
-        what = ["grain table" if int(mark) & 1 else "grain" for mark in (one, other)]
-        for numbers, grains, _ in self._everything():
-            found = np.flatnonzero((grains == places[0]) | (grains == places[1]))
-            if len(found):
-                number, place = int(numbers[found[-1]]), int(grains[found[-1]])
-                raise self.corrupt(
-                    number,
-                    f"at {place:#x} shares bytes: a {what[0]} at {places[0]:#x} and a {what[1]} "
-                    f"at {places[1]:#x}",
-                )
-        raise CorruptImageError(
-            f"the {what[0]} at {places[0]:#x} and the {what[1]} at {places[1]:#x} share bytes",
-            path=self.source.path,
-            offset=places[1],
-            hint=_DAMAGED,
-        )
+def _said(block: Block) -> str:
+    what = "grain" if block.sort == GRAIN else "the grain table of directory entry"
+    return f"{what} {block.index} at {block.place:#x}"

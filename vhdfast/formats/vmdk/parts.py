@@ -11,8 +11,10 @@ from ...errors import CorruptImageError
 from ...extents import Kind, Rows, make_rows
 from ...files import Source
 from ...units import SECTOR
+from ..base import Notify
+from .grains import GrainTables
 
-__all__ = ["FlatPart", "Part", "ZeroPart"]
+__all__ = ["FlatPart", "Part", "TablePart", "ZeroPart"]
 
 
 class Part(ABC):
@@ -61,3 +63,27 @@ class FlatPart(Part):
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
         return make_rows(np.array([offset]), length, Kind.DATA, self.start + offset, self.file)
+
+
+class TablePart(Part):
+    """A sparse extent. capacity: bytes of the whole of it, of which the disk has `length`."""
+
+    source: Source
+    capacity: int
+    notify: Notify
+
+    def checked(self, tables: GrainTables) -> GrainTables:
+        """The tables, looked through for overlaps. Raises CorruptImageError."""
+        tables.check_overlaps()
+        if tables.overlaps.is_complete is False:
+            self.notify(
+                "overlaps-not-checked",
+                f"{self.source.path} has too many grains to look for ones that overlap",
+                None,
+            )
+        return tables
+
+    def notice_not_closed(self, offset: int | None) -> None:
+        self.notify(
+            "not-closed", f"{self.source.path} was not closed properly; it is read as it is", offset
+        )

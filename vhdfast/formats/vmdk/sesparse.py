@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import DAMAGED, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows
 from ...files import Source
+from ...tables import Region, first_true
 from ...units import MAX_OFFSET, SECTOR
-from .grains import U8, U64, GrainTables, Region
-from .parts import Part
-from .sparse import Notice
+from ..base import Notify
+from .grains import TABLES_DAMAGED, U8, U64, GrainTables
+from .parts import TablePart
 
 __all__ = ["MAGIC", "SeSparsePart"]
 
@@ -56,18 +57,17 @@ class SeTables(GrainTables):
         kinds = np.full(len(entries), Kind.UNALLOCATED, np.uint8)
         stored = entries >> np.uint64(32) == HAS_TABLE
         kinds[stored] = Kind.DATA
-        odd = np.flatnonzero(~stored & (entries != NO_TABLE))
+        odd = ~stored & (entries != NO_TABLE)
         numbers = entries & np.uint64(0xFFFFFFFF)
         room = (self.table_region.end - self.table_region.offset) // self.table_size
-        wrong = odd if len(odd) else np.flatnonzero(stored & (numbers >= room))
-        if len(wrong):
-            at = int(wrong[0])
+        at = first_true(odd | stored & (numbers >= room))
+        if at is not None:
             raise CorruptImageError(
                 f"entry {first + at} of the grain directory is {int(entries[at]):#x}, expected 0 "
                 f"or a table below {room}",
                 path=self.source.path,
                 offset=self.directory + (first + at) * self.width,
-                hint="the grain tables are damaged: copy the image again and compare checksums",
+                hint=TABLES_DAMAGED,
             )
         return kinds, numbers * np.uint64(self.table_size) + np.uint64(self.table_region.offset)
 
@@ -88,12 +88,12 @@ class SeTables(GrainTables):
         return kinds, np.where(lost, np.uint64(1 << 63), places)
 
 
-class SeSparsePart(Part):
+class SeSparsePart(TablePart):
     """One seSparse extent: the first `length` bytes of it, all of it where that is None."""
 
     grain_size = GRAIN * SECTOR
 
-    def __init__(self, source: Source, file: int, length: int | None, notice: Notice) -> None:
+    def __init__(self, source: Source, file: int, length: int | None, notify: Notify) -> None:
         fields = _HEADER.unpack(source.read_exact(0, _HEADER.size, "seSparse header"))
         _, version, capacity, grain, table, flags = fields[:6]
         for name, value, expected, at in (
@@ -119,7 +119,7 @@ class SeSparsePart(Part):
         self.source = source
         self.capacity = capacity * SECTOR
         self.length = self.capacity if length is None else length
-        self._notice = notice
+        self.notify = notify
         self._check_journal(source, regions["volatile header"])
         directory = regions["grain directory"]
         self.tables = SeTables(
@@ -138,7 +138,7 @@ class SeSparsePart(Part):
                 f"sectors need {needed}",
                 path=source.path,
                 offset=136,
-                hint="the image is damaged: copy it again and compare checksums",
+                hint=DAMAGED,
             )
 
     def _regions(self, source: Source, fields: tuple[int, ...]) -> dict[str, Region]:
@@ -163,7 +163,7 @@ class SeSparsePart(Part):
                 f"the volatile header begins with {magic:#x}, expected {VOLATILE_MAGIC:#x}",
                 path=source.path,
                 offset=region.offset,
-                hint="the image is damaged: copy it again and compare checksums",
+                hint=DAMAGED,
             )
         if replay:
             raise UnsupportedImageError(
@@ -174,14 +174,7 @@ class SeSparsePart(Part):
             )
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
-        self.tables.check_overlaps()
-        if self.tables.overlaps_checked is False:
-            self._notice(
-                "overlaps-not-checked",
-                f"{self.source.path} has too many grains to look for ones that overlap",
-                None,
-            )
-        return self.tables.rows(offset, length, max_rows)
+        return self.checked(self.tables).rows(offset, length, max_rows)
 
     def details(self) -> dict[str, Any]:
         return {"version": VERSION}

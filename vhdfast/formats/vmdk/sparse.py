@@ -7,19 +7,27 @@ Compressed Sparse Extents". All little-endian; places are in sectors.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import (
+    CONVERT_ELSEWHERE,
+    CUT_SHORT,
+    DAMAGED,
+    CorruptImageError,
+    InvalidImageError,
+    UnsupportedImageError,
+)
 from ...extents import MAX_UNIT, Codec, Kind, Rows
 from ...files import Source
+from ...tables import Region, first_true
 from ...units import MAX_OFFSET, MIB, SECTOR
+from ..base import Notify
 from .descriptor import MAX_DESCRIPTOR
-from .grains import U8, U64, GrainTables, Region
-from .parts import Part
+from .grains import U8, U64, GrainTables
+from .parts import TablePart
 
 __all__ = ["MAGIC", "Header", "SparsePart", "read_header"]
 
@@ -40,8 +48,6 @@ assert _HEADER.size == 79
 _MARKER = np.dtype([("sector", "<u8"), ("size", "<u4")])
 _FOOTER_MARKER = struct.Struct("<QII")
 FOOTER_TYPE = 3
-
-Notice = Callable[[str, str, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,7 @@ def read_header(source: Source) -> Header:
             f"the sparse extent has version {header.version}, expected 1, 2 or 3",
             path=source.path,
             offset=4,
-            hint="convert the image with the program that made it",
+            hint=CONVERT_ELSEWHERE,
         )
     if header.capacity > MAX_OFFSET // SECTOR:
         raise invalid("capacity", f"{header.capacity} sectors", "less than 2^54", 12)
@@ -113,7 +119,7 @@ def read_header(source: Source) -> Header:
                 f"file has {source.size:#x} bytes",
                 path=source.path,
                 offset=28,
-                hint="the image is cut short: copy it again and compare checksums",
+                hint=CUT_SHORT,
             )
     if not header.capacity and header.descriptor_offset:
         return header  # nothing but a place for a descriptor
@@ -199,14 +205,11 @@ class HostedTables(GrainTables):
         return self._kinds(entries)
 
 
-class SparsePart(Part):
-    """One hosted sparse extent: the first `length` bytes of it.
-
-    notice: called with what is wrong and was helped.
-    """
+class SparsePart(TablePart):
+    """One hosted sparse extent: the first `length` bytes of it."""
 
     def __init__(
-        self, source: Source, file: int, header: Header, length: int, notice: Notice
+        self, source: Source, file: int, header: Header, length: int, notify: Notify
     ) -> None:
         self.source = source
         self.file = file
@@ -215,14 +218,10 @@ class SparsePart(Part):
         self.capacity = header.capacity * SECTOR
         self.grain_size = header.grain_size * SECTOR
         self.unit_size = self.grain_size if header.is_compressed else 0
-        self._notice = notice
+        self.notify = notify
         self._active: HostedTables | None = None
         if header.unclean:
-            notice(
-                "not-closed",
-                f"{source.path} was not closed properly; it is read as it is",
-                None if file else 72,
-            )
+            self.notice_not_closed(None if file else 72)
         self._redundant = HAS_REDUNDANT & header.flags and header.redundant
         try:
             self._primary: HostedTables | None = self._tables(header.directory)
@@ -250,21 +249,21 @@ class SparsePart(Part):
         return tables
 
     def _say_redundant(self) -> None:
-        self._notice(
+        self.notify(
             "grain-directory-damaged",
             f"the grain directory of {self.source.path} or a table of it is damaged; the "
             "redundant one is used",
             None if self.file else self.header.at + 56,
         )
 
-    def _checked(self) -> HostedTables:
+    def _chosen(self) -> HostedTables:
         """The tables to use: the redundant ones where only those are whole."""
         if self._active is not None:
-            self._active.check_overlaps()
+            self.checked(self._active)
             return self._active
         assert self._primary is not None
         try:
-            self._primary.check_overlaps()
+            self.checked(self._primary)
         except CorruptImageError:
             spare = self._spare()
             if spare is None:
@@ -280,19 +279,13 @@ class SparsePart(Part):
             return None
         try:
             spare = self._tables(self._redundant)
-            spare.check_overlaps()
+            self.checked(spare)
         except CorruptImageError:
             return None
         return spare
 
     def rows(self, offset: int, length: int, max_rows: int) -> Rows:
-        tables = self._checked()
-        if tables.overlaps_checked is False:
-            self._notice(
-                "overlaps-not-checked",
-                f"{self.source.path} has too many grains to look for ones that overlap",
-                None,
-            )
+        tables = self._chosen()
         try:
             return self._rows_of(tables, offset, length, max_rows)
         except CorruptImageError:
@@ -321,12 +314,11 @@ class SparsePart(Part):
         skip = rows["offset"][at] - numbers * grain_size
         places = np.ascontiguousarray(rows["file_offset"][at] - skip)
         room = self.source.size - _MARKER.itemsize
-        cut = np.flatnonzero(places >= max(room, 0))
-        if len(cut):
+        cut = first_true(places >= max(room, 0))
+        if cut is not None:
             raise tables.corrupt(
-                int(numbers[cut[0]]),
-                f"is said to lie at {int(places[cut[0]]):#x}, the file ends at "
-                f"{self.source.size:#x}",
+                int(numbers[cut]),
+                f"is said to lie at {int(places[cut]):#x}, the file ends at {self.source.size:#x}",
             )
         if not self.source.can_be_read_natively:
             sizes = self._likely_sizes(places)
@@ -354,8 +346,8 @@ class SparsePart(Part):
             (sizes > np.uint64(self.source.size) - places - np.uint64(_MARKER.itemsize), "end",
              None),
         ):  # fmt: skip
-            if wrong.any():
-                first = int(np.flatnonzero(wrong)[0])
+            first = first_true(wrong)
+            if first is not None:
                 raise self._bad_marker(
                     int(numbers[first]), int(places[first]), markers[first], problem,
                     None if wanted is None else int(wanted[first]),
@@ -388,7 +380,7 @@ class SparsePart(Part):
             f"the marker of grain {number} {found[problem]}",
             path=self.source.path,
             offset=place if problem == "sector" else place + 8,
-            hint="the image is damaged: copy it again and compare checksums",
+            hint=DAMAGED,
         )
 
     def details(self) -> dict[str, Any]:
