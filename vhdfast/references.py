@@ -22,7 +22,7 @@ from .errors import (
     UnsafeReferenceError,
     printable,
 )
-from .files import FileSlice, Source, SourceFile, open_source
+from .files import Source, SourceFile, open_source
 
 __all__ = ["MAX_DEPTH", "MAX_FILES", "References"]
 
@@ -173,18 +173,12 @@ class References:
             return True
         own = {os.path.realpath(directory) for directory in referrer.directories}
         # Beside a device lie the machine's other disks.
-        if os.path.dirname(path) in own and not _is_on_device(referrer):
+        if os.path.dirname(path) in own and not referrer.lies_on_device:
             return True
         return any(
             path == allowed or path.startswith(allowed.rstrip(os.sep) + os.sep)
             for allowed in self._allowed
         )
-
-
-def _is_on_device(source: Source) -> bool:
-    while isinstance(source, FileSlice):
-        source = source.whole
-    return source.is_device
 
 
 def _none_of(
