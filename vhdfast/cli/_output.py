@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import IO, Any
 
+from ..errors import printable
 from ..monitor import Monitor
 from ..units import format_size
 
@@ -20,7 +21,10 @@ JSON_INTERVAL_S = 1.0
 
 
 class Console:
-    """Where a verb prints. --quiet silences text and warnings, --json text; JSON always comes."""
+    """Where a verb prints. --quiet silences text and warnings, --json text; JSON always comes.
+
+    Lines hold names that strangers chose: nothing in them moves a cursor, or cannot be encoded.
+    """
 
     def __init__(self, is_json: bool, is_quiet: bool, is_verbose: bool, log: str | None) -> None:
         self.is_json = is_json
@@ -30,23 +34,27 @@ class Console:
 
     def text(self, line: str = "") -> None:
         """A line for people: nothing of it where JSON was asked for."""
+        line = _clean(line)
         if not self.is_json and not self.is_quiet:
             print(line)
         self._keep(line)
 
     def detail(self, line: str) -> None:
         """A line for --verbose, on stderr."""
+        line = _clean(line)
         if self.is_verbose:
             print(line, file=sys.stderr)
         self._keep(line)
 
     def warn(self, line: str) -> None:
         """A warning, on stderr."""
+        line = _clean(line)
         if not self.is_quiet:
             print(f"vhdfast: warning: {line}", file=sys.stderr)
         self._keep(f"warning: {line}")
 
     def error(self, line: str) -> None:
+        line = _clean(line)
         print(f"vhdfast: {line}", file=sys.stderr)
         self._keep(line)
 
@@ -65,6 +73,10 @@ class Console:
     def close(self) -> None:
         if self._log is not None:
             self._log.close()
+
+
+def _clean(line: str) -> str:
+    return printable(line, len(line))
 
 
 def _plain(value: Any) -> Any:
