@@ -12,7 +12,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from ..errors import CorruptImageError
+from ..engine import should_stop
+from ..errors import CorruptImageError, ReadError
 from ..files import Source
 from ..units import KIB, MIB
 
@@ -54,7 +55,7 @@ class Feed:
     def read(self, length: int = READ) -> bytes:
         """The next bytes, at most `length`; none at the end."""
         length = max(0, min(length, self._end - self.offset))
-        data = self._stream.source.read(self.offset, length)
+        data = self._stream.read(self.offset, length)
         self.offset += len(data)
         if self._is_counted:
             self._stream.count(len(data))
@@ -113,6 +114,15 @@ class Stream(ABC):
     def decode_part(self, part: Part) -> Iterator[bytes]:
         """As `decode`, for one part."""
         return self.decode(part.offset, part.offset + part.length)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """As the source reads: by this, what decodes or looks through it ends with its run.
+
+        Padding, skipped frames and empty members make no piece for as long as the file is.
+        """
+        if should_stop():
+            raise ReadError("reading was stopped", path=self.source.path)  # nobody sees it
+        return self.source.read(offset, length)
 
     def count(self, length: int) -> None:
         with self._lock:
