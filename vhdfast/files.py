@@ -113,6 +113,11 @@ class Source:
         return ()
 
     @property
+    def lies_on_device(self) -> bool:
+        """Whether its bytes come from a block device, unpacked or not."""
+        return self.is_device
+
+    @property
     def identity(self) -> tuple[object, ...]:
         """Equal for two sources that are the same bytes of the same file."""
         return (id(self),)
@@ -235,6 +240,10 @@ class FileSlice(Source):
     @property
     def directories(self) -> tuple[str, ...]:
         return self.whole.directories
+
+    @property
+    def lies_on_device(self) -> bool:
+        return self.whole.lies_on_device
 
     @property
     def identity(self) -> tuple[object, ...]:

@@ -22,7 +22,7 @@ from .errors import (
     UnsafeReferenceError,
     printable,
 )
-from .files import FileSlice, Source, SourceFile, open_source
+from .files import Source, SourceFile, open_source
 
 __all__ = ["MAX_DEPTH", "MAX_FILES", "References"]
 
@@ -94,15 +94,24 @@ class References:
 
     def _open_at(self, path: str, referrer: Source, name: str, what: str) -> SourceFile:
         try:
-            # Opening some devices does something to them: a name must not lead there.
-            if stat.S_ISCHR(os.stat(path).st_mode):
-                raise UnsafeReferenceError(
-                    f"the {what} {printable(name)!r} is a character device, expected a file",
-                    path=referrer.path,
-                    hint="make the image refer to a disk",
-                )
+            mode = os.stat(path).st_mode
         except (OSError, ValueError):
-            pass  # SourceFile says what is wrong
+            mode = 0  # SourceFile says what is wrong
+        # Opening some devices does something to them: a name must not lead there.
+        if stat.S_ISCHR(mode):
+            raise UnsafeReferenceError(
+                f"the {what} {printable(name)!r} is a character device, expected a file",
+                path=referrer.path,
+                hint="make the image refer to a disk",
+            )
+        # An image that is read from /dev/stdin lies in /dev, too.
+        if stat.S_ISBLK(mode) and not self._is_allowed(path):
+            raise UnsafeReferenceError(
+                f"the {what} {printable(name)!r} is a block device, expected a file",
+                path=referrer.path,
+                hint=f"if you trust the image, say --allow-reference "
+                f"{shlex.quote(printable(path, MAX_NAME))}",
+            )
         try:
             return SourceFile(path)
         except ImageError as error:
@@ -169,22 +178,18 @@ class References:
         return path
 
     def _allows(self, path: str, referrer: Source) -> bool:
-        if self._allow_all:
-            return True
         own = {os.path.realpath(directory) for directory in referrer.directories}
         # Beside a device lie the machine's other disks.
-        if os.path.dirname(path) in own and not _is_on_device(referrer):
+        if os.path.dirname(path) in own and not referrer.lies_on_device:
             return True
-        return any(
+        return self._is_allowed(path)
+
+    def _is_allowed(self, path: str) -> bool:
+        """Whether the user said so."""
+        return self._allow_all or any(
             path == allowed or path.startswith(allowed.rstrip(os.sep) + os.sep)
             for allowed in self._allowed
         )
-
-
-def _is_on_device(source: Source) -> bool:
-    while isinstance(source, FileSlice):
-        source = source.whole
-    return source.is_device
 
 
 def _none_of(

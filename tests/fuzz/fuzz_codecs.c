@@ -37,8 +37,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(packed, data + 4, packed_length);
     const int one = vfc_decode(state, codec, packed, packed_length, quick, length);
     const int other = vfc_decode_plain(state, codec, packed, packed_length, plain, length);
-    /* libdeflate takes some streams that RFC 1951 forbids (length codes 286 and 287). */
-    check(one == other || (one == 0 && (codec == VFC_DEFLATE || codec == VFC_ZLIB)));
+    /* Both quick libraries take some streams that their formats forbid: libdeflate length codes 286
+     * and 287, libzstd in one go blocks that are larger than the window. */
+    check(one == other || one == 0);
     if (other == 0)
         check(memcmp(quick, plain, length) == 0);
     /* What has begun does not change what is made of the next stream: a state decodes many. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,6 +195,24 @@ def test_beside_a_device_nothing_is_taken_unasked(
     refusal(image, "base", UnsafeReferenceError)
     part = FileSlice(image, 1, 2, "disk 1 of image")
     refusal(part, "base", UnsafeReferenceError)  # type: ignore[arg-type]
+    assert content(image, "base", allowed=(home / "base",)) == b"base"
+    assert content(image, "base", allow_all=True) == b"base"
+
+
+def test_a_block_device_is_taken_only_where_the_user_allows_it(
+    image: SourceFile, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may lie beside the image: one that is read from /dev/stdin lies in /dev."""
+    real = os.stat
+
+    def as_block_device(path: str) -> os.stat_result:
+        found = real(path)
+        if path != str(home / "base"):
+            return found
+        return os.stat_result((stat.S_IFBLK | 0o600, *found[1:]))
+
+    monkeypatch.setattr("vhdfast.references.os.stat", as_block_device)
+    assert "block device" in refusal(image, "base", UnsafeReferenceError)
     assert content(image, "base", allowed=(home / "base",)) == b"base"
     assert content(image, "base", allow_all=True) == b"base"
 

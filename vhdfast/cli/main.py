@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -45,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status. Never raises, but for defects under -v."""
     words = sys.argv[1:] if argv is None else argv
     _raise_descriptor_limit()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a locale cannot write must not make a failure of what was done.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _signals():
             return _dispatch(words)

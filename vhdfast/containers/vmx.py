@@ -21,7 +21,8 @@ __all__ = ["VmxContainer"]
 MAX_SIZE = 1 << 20
 MAX_DISKS = 1024
 
-_LINE = re.compile(r'\s*([A-Za-z0-9_.:]+)\s*=\s*(?:"([^"]*)"|([^"\s#]*))\s*(?:#.*)?')
+# Between two runs of blanks stands something, or the time to refuse a line would be their square.
+_LINE = re.compile(r'\s*([A-Za-z0-9_.:]+)\s*=\s*(?:(?:"([^"]*)"|([^"\s#]+))\s*)?(?:#.*)?')
 _SLOT = re.compile(r"((scsi|sata|ide|nvme)(\d{1,4})):(\d{1,4})\.filename")
 
 
@@ -92,8 +93,7 @@ def _settings(source: Source) -> dict[str, str]:
         match = _LINE.fullmatch(line)
         if match is None:
             continue  # comments, blank lines, and what VMware does not read either
-        key, value = match[1].lower(), match[2] if match[2] is not None else match[3]
-        value = unescaped(value)
+        key, value = match[1].lower(), unescaped(match[2] or match[3] or "")
         if found.get(key, value) != value and _SLOT.fullmatch(key):
             raise InvalidImageError(
                 f"the settings have {printable(key)!r} twice, as {printable(found[key])!r} and as "

@@ -12,7 +12,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from ..errors import CorruptImageError
+from ..engine import should_stop
+from ..errors import CorruptImageError, ReadError
 from ..files import Source
 from ..units import KIB, MIB
 
@@ -26,6 +27,7 @@ READ = 64 * KIB  # compressed bytes that are read at once; what a small member c
 PART_BYTES = MIB  # members smaller than this are taken together, compressed bytes
 # What a window (zstd) or dictionary (xz) may take. zstd --ultra -22 and xz -9 stay below.
 MAX_WINDOW = 128 * MIB
+MAX_PADDING = 64 * MIB  # zeros behind a member
 
 _AGAIN = "the file is damaged: copy or download it again and compare checksums"
 
@@ -53,7 +55,7 @@ class Feed:
     def read(self, length: int = READ) -> bytes:
         """The next bytes, at most `length`; none at the end."""
         length = max(0, min(length, self._end - self.offset))
-        data = self._stream.source.read(self.offset, length)
+        data = self._stream.read(self.offset, length)
         self.offset += len(data)
         if self._is_counted:
             self._stream.count(len(data))
@@ -112,6 +114,15 @@ class Stream(ABC):
     def decode_part(self, part: Part) -> Iterator[bytes]:
         """As `decode`, for one part."""
         return self.decode(part.offset, part.offset + part.length)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """As the source reads: by this, what decodes or looks through it ends with its run.
+
+        Padding, skipped frames and empty members make no piece for as long as the file is.
+        """
+        if should_stop():
+            raise ReadError("reading was stopped", path=self.source.path)  # nobody sees it
+        return self.source.read(offset, length)
 
     def count(self, length: int) -> None:
         with self._lock:
@@ -214,6 +225,8 @@ class MemberStream(Stream):
                     break
             rest = data.lstrip(b"\0") if self.padding else data
             zeros += len(data) - len(rest)
+            if zeros > MAX_PADDING:
+                raise self.garbage(feed.offset - len(rest) - zeros)
             data = rest
             if data:
                 break

@@ -51,7 +51,7 @@ class Bzip2Stream(MemberStream):
         Streams are whole bytes long, so that their beginnings need no search bit by bit.
         """
         while offset < end:
-            window = self.source.read(offset, MIB)
+            window = self.read(offset, MIB)
             at = window.find(self.magic)
             while at >= 0:
                 if at + HEADER > len(window):

@@ -64,7 +64,7 @@ class GzipStream(MemberStream):
         window, base = b"", 0
         while at < self.source.size:
             if at + 2 * 64 * KIB > base + len(window):
-                window, base = self.source.read(at, WINDOW), at
+                window, base = self.read(at, WINDOW), at
             length = _bgzf_length(window[at - base : at - base + BGZF_HEADER])
             if length is None or at + length > self.source.size:
                 break

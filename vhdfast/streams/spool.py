@@ -200,6 +200,10 @@ class Spool(Source):
         return self.packed.directories
 
     @property
+    def lies_on_device(self) -> bool:
+        return self.packed.lies_on_device
+
+    @property
     def identity(self) -> tuple[object, ...]:
         return self.packed.identity
 

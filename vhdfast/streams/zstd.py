@@ -24,6 +24,7 @@ MAX_HEADER = 18
 MAX_BLOCK = 128 * KIB
 UNKNOWN_SIZE = (1 << 64) - 1  # what libzstd takes for a size that is not stated
 MAX_BLOCKS = 4096  # that are decoded in one go, however little they hold
+MAX_EMPTY = 1 << 17  # blocks of no bytes in a frame: a hole in a file reads as endless ones
 READ = MIB
 # Where no second frame begins within so much, there is but one worth mentioning.
 LOOK_AHEAD = 16 * MIB
@@ -175,12 +176,15 @@ class ZstdStream(Stream):
     def _runs(self, data: _Bytes, frame: _Frame) -> Iterator[bytes]:
         """A frame's bytes, cut between blocks so that a run decodes to about PIECE bytes."""
         run = frame.length
-        bound = blocks = 0
+        bound = blocks = empty = 0
         while True:
             header = data.peek(3, run)
             if len(header) < 3:
                 raise self.cut_short(data.offset + run + len(header))
             is_last, stored, decoded = self._block(header, data.offset + run)
+            empty += decoded == 0
+            if empty > MAX_EMPTY:
+                raise self.damaged(f"more than {MAX_EMPTY} empty blocks", data.offset + run)
             run += stored
             bound += decoded
             blocks += 1
@@ -210,7 +214,7 @@ class ZstdStream(Stream):
         """(whether it is the last one, its bytes with this header, what it decodes to at most)."""
         value = int.from_bytes(header, "little")
         kind, size = value >> 1 & 3, value >> 3
-        if kind == 3 or size > MAX_BLOCK:
+        if kind == 3 or size > MAX_BLOCK or (kind == 2 and size < 2):
             raise self.damaged(f"a block of type {kind} with {size} bytes", offset)
         if kind == 1:
             return bool(value & 1), 4, size

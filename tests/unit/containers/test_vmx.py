@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,3 +193,10 @@ def test_any_settings_end_in_a_documented_way(tmp_path: Path, lines: list[str]) 
             image.info()
     except VhdfastError as error:
         assert error.exit_code in (2, 4)
+
+
+def test_a_line_of_blanks_takes_no_time(machine: Path) -> None:
+    machine.write_text(f"{MACHINE}annotation ={' ' * 20_000}two words\n")
+    start = time.monotonic()
+    assert size_of(machine) == MIB
+    assert time.monotonic() - start < 1

@@ -6,11 +6,13 @@ import gzip
 import random
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import vhdfast
 from tests.support.build_streams import bgzf_member
-from vhdfast.errors import VhdfastError
+from vhdfast.errors import CorruptImageError, VhdfastError
 from vhdfast.files import SourceFile
 from vhdfast.streams.gzip import GzipStream
 
@@ -25,6 +27,17 @@ BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b00030000000000000000
 @pytest.mark.parametrize("zeros", [1, 511, 70_000])
 def test_zeros_may_follow(zeros: int, content_of: Content) -> None:
     assert content_of(gzip.compress(DATA) + bytes(zeros), "d.raw.gz") == DATA
+
+
+def test_a_hole_behind_the_stream_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "d.raw.gz"
+    packed = gzip.compress(DATA)
+    path.write_bytes(packed)
+    with open(path, "r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CorruptImageError, match="bytes that are no gzip stream") as caught:
+        vhdfast.open_image(path)
+    assert caught.value.offset == len(packed)
 
 
 def test_a_member_may_follow_zeros(content_of: Content) -> None:

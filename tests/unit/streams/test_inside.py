@@ -14,7 +14,10 @@ import pytest
 import vhdfast
 from tests.support import MIB
 from tests.support.build_streams import PACKERS, SUFFIXES
-from vhdfast.errors import UnsupportedImageError
+from vhdfast.errors import UnsafeReferenceError, UnsupportedImageError
+from vhdfast.files import SourceFile
+from vhdfast.formats import OpenOptions, open_format
+from vhdfast.references import References
 
 KINDS = sorted(PACKERS)
 DISK = random.Random(1).randbytes(300_000) + bytes(2 * MIB - 300_000)
@@ -73,3 +76,25 @@ def test_a_packed_qcow2_finds_its_backing_file(
     with vhdfast.open_image(source) as image:
         assert image.pread(0, len(DISK)) == DISK
         assert image.info().chain == (str(tmp_path / "base.raw"),)
+
+
+def test_beside_a_packed_image_on_a_device_nothing_is_taken_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest may write such a stream into its disk, and name the disk of another guest in it."""
+    (tmp_path / "base.raw").write_bytes(DISK)
+    overlay = tmp_path / "over.qcow2"
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-fqcow2", "-bbase.raw", "-Fraw", overlay], check=True
+    )
+    packed = tmp_path / "guest"
+    packed.write_bytes(PACKERS["gzip"](overlay.read_bytes()))
+    with SourceFile(packed) as source:
+        monkeypatch.setattr(source, "is_device", True)
+        monkeypatch.setattr(source, "_identity", source._read_identity())
+        references = References()
+        try:
+            with pytest.raises(UnsafeReferenceError, match="outside the image's own directory"):
+                open_format(source, None, OpenOptions(references=references))
+        finally:
+            references.close()

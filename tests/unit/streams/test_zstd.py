@@ -11,7 +11,12 @@ import pytest
 import vhdfast
 from tests.support import GIB, KIB, MIB
 from tests.support.build_streams import ZSTD_MAGIC, pack_zstd, zstd_frame, zstd_skippable
-from vhdfast.errors import UnknownFormatError, UnsupportedImageError, VhdfastError
+from vhdfast.errors import (
+    CorruptImageError,
+    UnknownFormatError,
+    UnsupportedImageError,
+    VhdfastError,
+)
 from vhdfast.files import SourceFile
 from vhdfast.streams.zstd import ZstdStream
 
@@ -127,3 +132,19 @@ def test_a_hundred_thousand_empty_blocks_are_quick(content_of: Content) -> None:
 
 def test_a_hundred_thousand_empty_frames_are_quick(content_of: Content) -> None:
     assert content_of(zstd_frame(b"") * 100_000 + zstd_frame(b"x"), "d.raw.zst") == b"x"
+
+
+def test_a_hole_in_the_file_is_not_read_as_endless_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "d.raw.zst"
+    path.write_bytes(ZSTD_MAGIC + bytes([0x00, 0x38]))  # a frame whose blocks the hole then holds
+    with open(path, "r+b") as file:
+        file.truncate(16 * GIB)
+    with pytest.raises(CorruptImageError, match="more than 131072 empty blocks") as caught:
+        vhdfast.open_image(path)
+    assert caught.value.offset == 6 + 3 * 131072
+
+
+def test_an_impossible_compressed_block_ends_the_walk_over_frames(refused: Refused) -> None:
+    block = (1 << 3 | 2 << 1).to_bytes(3, "little") + b"x"  # a compressed block of one byte
+    packed = ZSTD_MAGIC + bytes([0x00, 0x38]) + block * 1000
+    refused(packed, "d.raw.zst", "a block of type 2 with 1 bytes", offset=6)

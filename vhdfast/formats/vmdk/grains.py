@@ -27,7 +27,7 @@ U64 = npt.NDArray[np.uint64]
 GRAIN, TABLE = 0, 1
 
 # Directory entries in one window: of those without a table each is one row.
-DIRECTORY_WINDOW = 4096
+DIRECTORY_WINDOW = 16384
 TABLES_DAMAGED = "the grain tables are damaged: copy the image again and compare checksums"
 
 
