@@ -268,6 +268,51 @@ def test_no_file_outgrows_a_reader() -> None:
         assert len(path.read_text().splitlines()) <= 600, path
 
 
+# Rooms of vhdfast/, the lowest first: each imports from those below it alone. What one looks up in
+# a higher room it imports in a function, where it is needed.
+LAYERS = (
+    ("errors", "_native", "_codecs"),
+    ("units", "extents", "files", "monitor", "contents", "windows_names", "vmware"),
+    ("engine", "codecs", "ranges", "tables", "siblings", "references"),
+    ("remote", "streams"),
+    ("formats",),
+    ("containers", "image", "outputs"),
+    ("plan", "comparing"),
+    ("api",),
+    ("cli",),
+    ("__main__",),
+)
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms that a module imports when it is loaded; for type checkers alone does not count."""
+    package = path.relative_to(ROOT).parent.parts
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) - node.level + 1]]
+            base += node.module.split(".") if node.module else []
+            names = base[1:2] or [alias.name for alias in node.names]
+            found.update(name for name in names if not name.startswith("__version"))
+    return found
+
+
+def test_nothing_imports_upwards() -> None:
+    levels = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+    for path in (ROOT / "vhdfast").rglob("*.py"):
+        room = path.relative_to(ROOT / "vhdfast").parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        for other in imported_rooms(path) - {room}:
+            assert levels[other] < levels[room], f"{path} imports {other}"
+
+
+def test_every_room_is_on_the_map() -> None:
+    page = (ROOT / "docs" / "internals" / "README.md").read_text()
+    for room in {room for rooms in LAYERS for room in rooms} - {"__main__", "_native", "_codecs"}:
+        assert f"`{room}.py`" in page or f"`{room}/`" in page, room
+
+
 def test_the_core_knows_no_python() -> None:
     for path in (ROOT / "native").rglob("*.[ch]"):
         assert "Python.h" not in path.read_text(), path
