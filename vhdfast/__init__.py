@@ -1,4 +1,4 @@
-"""vhdfast: any disk image to a fixed VHD that Azure accepts, at the speed of the disk.
+"""vhdfast: a disk image to a fixed VHD that Azure accepts, at the speed of the disk.
 
 The names below are the importable backend (docs/api.md); they are loaded when they are first used,
 so that importing vhdfast costs nothing.

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,6 +148,23 @@ def test_the_walk_through_of_a_new_format_works(tmp_path: Path) -> None:
         FORMATS.pop("box", None)
     assert (tmp_path / "disk.raw").read_bytes() == disk
     assert (info.format, info.subformat, info.virtual_size) == ("box", "fixed", 1536)
+
+
+def test_the_walk_through_of_a_new_verb_works(
+    small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vhdfast.cli._options import Parser
+    from vhdfast.cli._output import Console
+
+    page = (ROOT / "docs" / "hacking" / "adding-a-verb.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    module: dict[str, Any] = {"__name__": "vhdfast.cli.cmd_size"}
+    exec(compile(code, "cmd_size.py", "exec"), module)
+    parser = Parser()
+    module["add_arguments"](parser)
+    console = Console(is_json=False, is_quiet=False, log=None)
+    assert module["run"](parser.parse_args([str(small_disk)]), console) == 0
+    assert capsys.readouterr().out == f"{small_disk.stat().st_size}\n"
 
 
 @pytest.mark.parametrize("verb", sorted(verbs()))

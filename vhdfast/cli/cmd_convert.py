@@ -54,7 +54,7 @@ def add_arguments(parser: Parser) -> None:
         help="read both sides back before the target gets its name, and compare",
     )  # fmt: skip
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and write nothing"
+        "--dry-run", action="store_true", help="say what would be done, and write no target"
     )
     parser.add_argument("--force", action="store_true", help="replace an existing target")
     parser.add_argument(

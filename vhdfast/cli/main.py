@@ -21,7 +21,7 @@ from ._output import Console
 __all__ = ["main"]
 
 USAGE = """\
-vhdfast turns a disk image of any kind into a fixed VHD that Azure accepts.
+vhdfast turns a disk image into a fixed VHD that Azure accepts.
 
   vhdfast convert --fixed --align disk.vhdx disk.vhd
   vhdfast info disk.vhd

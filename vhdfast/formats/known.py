@@ -1,11 +1,8 @@
-"""Formats that are known by their signatures and not read yet: a name and a way out for each.
-
-A format leaves this table when a module of its own reads it.
-"""
+"""Formats that are known by their signatures and not read: a name and a way out for each."""
 
 from __future__ import annotations
 
-from .base import FORMATS, Glimpse
+from .base import Glimpse
 
 __all__ = ["find_known"]
 
@@ -30,6 +27,6 @@ _SIGNATURES: tuple[tuple[str, int, bytes, str], ...] = (
 def find_known(glimpse: Glimpse) -> tuple[str, str] | None:
     """(name, what to do) of a known format that vhdfast does not read, or None."""
     for name, offset, signature, advice in _SIGNATURES:
-        if name not in FORMATS and glimpse.at(offset, 64).startswith(signature):
+        if glimpse.at(offset, 64).startswith(signature):
             return name, advice
     return None
