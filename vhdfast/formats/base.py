@@ -190,6 +190,7 @@ class ImageFormat(ABC):
         self.source = source
         self.options = options
         self.notices: list[Notice] = []
+        self._noticed: set[Notice] = set()
         self._parent_sources = range(0)  # indices of the parent's sources in ours
 
     @classmethod
@@ -368,7 +369,8 @@ class ImageFormat(ABC):
     def notice(self, code: str, message: str, offset: int | None = None) -> None:
         """Keep a warning, once."""
         notice = Notice(code, printable(message, len(message)), self.source.path, offset)
-        if notice not in self.notices:
+        if notice not in self._noticed:
+            self._noticed.add(notice)
             self.notices.append(notice)
 
     def cut_at_end(
