@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import MIB
-from vhdfast.formats.vhd.footer import DiskType, Footer
+from tests.support.build_vhd import fixed
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -20,11 +20,7 @@ STRICT = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
 
 
 def fixed_vhd(path: Path, creator: bytes = b"vpc ") -> Path:
-    footer = Footer(
-        current_size=MIB, disk_type=DiskType.FIXED, creator=creator, creator_host=creator
-    )
-    path.write_bytes(bytes(MIB) + footer.pack())
-    return path
+    return fixed(bytes(MIB), creator=creator, host=creator).write(path)
 
 
 def is_printable(text: str) -> bool:
