@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ __all__ = [
     "first_on",
     "first_true",
     "misplaced",
+    "stored_entries",
 ]
 
 Indices = npt.NDArray[np.int64] | npt.NDArray[np.uint64]
@@ -62,9 +64,7 @@ def first_true(mask: Mask) -> int | None:
     return int(np.argmax(mask))
 
 
-def first_on(
-    starts: Places, size: int, regions: Iterable[Region]
-) -> tuple[int, Region] | None:
+def first_on(starts: Places, size: int, regions: Iterable[Region]) -> tuple[int, Region] | None:
     """(index, region) of the first block [start, start + size) that shares bytes with a region."""
     for region in regions:
         at = first_true((starts < region.end) & (starts + np.uint64(size) > region.offset))
@@ -127,6 +127,21 @@ class Block:
 
 # (indices, places below 2^63, sorts: 0 or 1) of stored blocks, a window of the tables at a time.
 Walk = Callable[[], Iterable[tuple[Indices, Places, npt.ArrayLike]]]
+
+
+def stored_entries(
+    read: Callable[[int, int], npt.NDArray[Any]],
+    count: int,
+    is_stored: Callable[[npt.NDArray[Any]], Mask],
+) -> Iterator[tuple[Indices, Places, int]]:
+    """A walk over one table of `count` entries that are places: those that stand for a block.
+
+    read: `count` entries from `first` on, of (first, count).
+    """
+    for first in range(0, count, WINDOW_ENTRIES):
+        entries = read(first, min(WINDOW_ENTRIES, count - first))
+        used = np.flatnonzero(is_stored(entries))
+        yield first + used, entries[used].astype(np.uint64), 0
 
 
 class OverlapSearch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterator
+from functools import partial
 from typing import NoReturn
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..extents import Kind, Rows, clip, make_rows
 from ..files import Source, SourceFile
-from ..tables import WINDOW_ENTRIES, Indices, OverlapSearch, Places, Region, misplaced
+from ..tables import WINDOW_ENTRIES, OverlapSearch, Region, misplaced, stored_entries
 from ..units import MAX_OFFSET, MIB, SECTOR
 from .base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 
@@ -120,7 +120,8 @@ class ParallelsImage(ImageFormat):
                 44,
             )
         self.unit = SECTOR if self.is_old else self.block_size  # of an entry, bytes
-        self.overlaps = OverlapSearch(source, self._stored, self.block_size // self.unit)
+        walk = partial(stored_entries, self._entries, self.needed, lambda found: found != 0)
+        self.overlaps = OverlapSearch(source, walk, self.block_size // self.unit)
         if options.parents:
             self.open_parent(None, options.backing_format or self.name, "parent")
         elif not options.trail:  # else the user has named what lies where
@@ -170,13 +171,6 @@ class ParallelsImage(ImageFormat):
             offset=_HEADER.size + 4 * cluster,
             hint="the allocation table is damaged: copy the image again",
         )
-
-    def _stored(self) -> Iterator[tuple[Indices, Places, int]]:
-        """Clusters of the disk and the entries that say where they lie."""
-        for first in range(0, self.needed, WINDOW_ENTRIES):
-            entries = self._entries(first, min(WINDOW_ENTRIES, self.needed - first))
-            used = np.flatnonzero(entries)
-            yield first + used, entries[used].astype(np.uint64), 0
 
     def _check_overlaps(self) -> None:
         """Raise CorruptImageError where two clusters share bytes. The table is read once."""

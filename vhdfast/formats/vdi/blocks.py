@@ -5,7 +5,7 @@ Block n lies at data_offset + n * (block_extra + block_size), its data behind th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ...errors import CorruptImageError
 from ...extents import Kind, Rows, clip, make_rows
 from ...files import Source
-from ...tables import WINDOW_ENTRIES, Indices, OverlapSearch, Places, first_true
+from ...tables import WINDOW_ENTRIES, OverlapSearch, first_true, stored_entries
 from .header import Header
 
 __all__ = ["BlockMap"]
@@ -27,9 +27,10 @@ class BlockMap:
     def __init__(self, source: Source, header: Header) -> None:
         self.source = source
         self.header = header
-        self.overlaps = OverlapSearch(source, self._stored, 1)
         # What the disk does not use of a larger map says nothing.
         self.count = -(-header.virtual_size // header.block_size)
+        walk = partial(stored_entries, self.entries, self.count, lambda found: found < DISCARDED)
+        self.overlaps = OverlapSearch(source, walk, 1)
 
     def entries(self, first: int, count: int) -> npt.NDArray[np.uint32]:
         data = self.source.read_exact(self.header.map_offset + 4 * first, 4 * count, "block map")
@@ -42,13 +43,6 @@ class BlockMap:
             offset=self.header.map_offset + 4 * block,
             hint="the block map is damaged: copy the image again",
         )
-
-    def _stored(self) -> Iterator[tuple[Indices, Places, int]]:
-        """Blocks of the disk and the numbers of their stored blocks."""
-        for first in range(0, self.count, WINDOW_ENTRIES):
-            entries = self.entries(first, min(WINDOW_ENTRIES, self.count - first))
-            used = np.flatnonzero(entries < DISCARDED)
-            yield first + used, entries[used].astype(np.uint64), 0
 
     def check_overlaps(self) -> None:
         """Raise CorruptImageError where two blocks are one in the file. The map is read once."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +27,13 @@ from ...errors import (
 from ...extents import Kind, Rows, clip, in_order, make_rows
 from ...files import Source
 from ...tables import (
-    WINDOW_ENTRIES,
-    Indices,
     OverlapSearch,
     Places,
     Region,
     bit_rows,
     first_on,
     first_true,
+    stored_entries,
 )
 from ...units import SECTOR, round_up
 
@@ -145,7 +144,8 @@ class BlockTable:
             Region("block allocation table", table, table + 4 * self.count),
         ]
         self.stride = (self.bitmap_size + self.block_size) // SECTOR
-        self.overlaps = OverlapSearch(source, self._stored, self.stride)
+        walk = partial(stored_entries, self.entries, self.count, lambda found: found != UNUSED)
+        self.overlaps = OverlapSearch(source, walk, self.stride)
 
     def _check_bounds(self) -> None:
         header = self.header
@@ -180,13 +180,6 @@ class BlockTable:
             offset=self.header.table_offset + 4 * block,
             hint="the block allocation table is damaged: copy the image again",
         )
-
-    def _stored(self) -> Iterator[tuple[Indices, Places, int]]:
-        """Blocks of the disk and the sectors that they lie at."""
-        for first in range(0, self.count, WINDOW_ENTRIES):
-            entries = self.entries(first, min(WINDOW_ENTRIES, self.count - first))
-            used = np.flatnonzero(entries != UNUSED)
-            yield first + used, entries[used], 0
 
     def check_overlaps(self) -> None:
         """Raise CorruptImageError where two blocks share bytes. The table is read once."""
