@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from .support import corpus
+
 ROOT = Path(__file__).resolve().parent.parent
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -89,4 +91,6 @@ def small_disk(tmp_path: Path) -> Path:
 def pytest_report_header() -> list[str]:
     tools = ("qemu-img", "mkfs.ext4", "aarch64-linux-gnu-gcc", "qemu-aarch64")
     found = ", ".join(f"{tool}: {'yes' if shutil.which(tool) else 'no'}" for tool in tools)
-    return [f"found: {found}"]
+    index = corpus.home() / "INDEX.tsv"
+    real = f"real images: {corpus.home() if index.exists() else 'none, their tests are skipped'}"
+    return [f"found: {found}", real]

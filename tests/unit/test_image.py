@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import vhdfast
+from tests.support.far import Far
 from vhdfast.errors import CorruptImageError, UsageError
 from vhdfast.extents import EXTENT, Codec, Kind
 from vhdfast.files import MemorySource, Source
@@ -116,21 +117,6 @@ def test_crc32c_of_the_usual_digits() -> None:
 
 
 # ---- sources that only Python reads (a network's) ------------------------------------------------
-
-
-class Far(Source):
-    """Bytes that come over a network, as it were; remembers what was asked for."""
-
-    def __init__(self, data: bytes) -> None:
-        self.path, self.size, self.data = "far", len(data), data
-        self.asked: list[tuple[int, int]] = []
-
-    def fileno(self) -> None:
-        return None
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.asked.append((offset, length))
-        return self.data[offset : offset + length]
 
 
 class Rows(ImageFormat):

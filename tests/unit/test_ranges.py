@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.far import Listed
 from vhdfast.errors import CorruptImageError
 from vhdfast.extents import Kind, concatenate, make_rows, merge
 from vhdfast.files import FileSlice, MemorySource, Source
 from vhdfast.ranges import join_ranges, split_zeros
-from vhdfast.remote.base import BLOCK, CACHED_BLOCKS, MAX_AHEAD, BlockCache, RemoteSource, shown_url
+from vhdfast.remote.base import BLOCK, CACHED_BLOCKS, MAX_AHEAD, BlockCache, shown_url
 
 SIZE = 400
 
@@ -156,20 +157,6 @@ def test_a_slice_knows_what_its_whole_knows() -> None:
 
 
 # ---- reading ------------------------------------------------------------------------------------
-
-
-class Listed(RemoteSource):
-    """Bytes that are fetched; the requests are listed."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__("listed://host/disk.raw")
-        self.content = content
-        self.requests: list[list[tuple[int, int]]] = []
-        self.opened(len(content))
-
-    def fetch_ranges(self, ranges: object) -> list[bytes]:
-        self.requests.append(list(ranges))  # type: ignore[call-overload]
-        return [self.content[at : at + n] for at, n in self.requests[-1]]
 
 
 CONTENT = random.Random(1).randbytes(3_000_001)

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.far import Far
 from vhdfast import open_image
 from vhdfast.errors import AmbiguousFormatError, UnknownFormatError
-from vhdfast.files import FileSlice, Source, SourceFile
+from vhdfast.files import FileSlice, SourceFile
 from vhdfast.formats import open_format
 from vhdfast.image import Image
 
@@ -346,28 +347,13 @@ def test_convert_makes_the_same_disk(tmp_path: Path):
 # ---- other sources ------------------------------------------------------------------------------
 
 
-class OnlyRead(Source):
-    """A source that only Python reaches, as over a network."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.size = len(data)
-        self.path = "far away"
-
-    def fileno(self) -> None:
-        return None
-
-    def read(self, offset: int, length: int) -> bytes:
-        return self.data[offset : offset + length]
-
-
 def test_a_source_without_a_descriptor(tmp_path: Path):
     disk = Qcow2(1 << 20, 9)
     for cluster in range(0, 2048, 5):
         disk.data(cluster, pattern(cluster, 512))
     disk.packed(1, raw_deflate(pattern(1, 512)))
     path = disk.build().write(tmp_path / "d")
-    with open_image(path) as near, Image(open_format(OnlyRead(path.read_bytes()))) as far:
+    with open_image(path) as near, Image(open_format(Far(path.read_bytes()))) as far:
         assert far.pread(0, 1 << 20) == near.pread(0, 1 << 20)
 
 

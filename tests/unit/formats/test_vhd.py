@@ -6,12 +6,12 @@ import struct
 
 import pytest
 
+from tests.support.far import Far
 from vhdfast.errors import (
     CorruptImageError,
     InvalidImageError,
     UnsupportedImageError,
 )
-from vhdfast.files import Source
 from vhdfast.formats import open_format
 from vhdfast.image import Image
 
@@ -696,16 +696,7 @@ def test_bitmaps_of_a_source_that_only_python_reads(tmp_path):
     vhd.store(4, pattern(4, 4 * KIB), bitmap=b"\x0f")
     stored = vhd.build().write(tmp_path / "disk.vhd").read_bytes()
 
-    class Remote(Source):
-        path, size = "https://host/disk.vhd", len(stored)
-
-        def fileno(self):
-            return None
-
-        def read(self, offset, length):
-            return stored[offset : offset + length]
-
-    with Image(open_format(Remote())) as image:
+    with Image(open_format(Far(stored))) as image:
         assert image.pread(0, 20 * KIB) == (
             SMALL_BYTES[: 16 * KIB] + bytes(2 * KIB) + pattern(4, 4 * KIB)[2048:]
         )

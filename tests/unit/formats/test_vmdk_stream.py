@@ -10,10 +10,11 @@ import pytest
 
 from tests.support import KIB, MIB, pattern, poke
 from tests.support.build_vmdk import SECTOR, descriptor, write_stream
+from tests.support.far import Far
 from tests.support.reading import opened
 from vhdfast import Image, Kind
 from vhdfast.errors import CorruptImageError, InvalidImageError, UnsupportedImageError
-from vhdfast.files import FileSlice, Source, SourceFile
+from vhdfast.files import FileSlice, SourceFile
 from vhdfast.formats import open_format
 
 GRAIN = 64 * KIB
@@ -137,32 +138,15 @@ def test_a_stream_inside_another_file(tmp_path: Path) -> None:
         assert image.pread(5 * GRAIN, GRAIN) == grains()[5]
 
 
-class Remote(Source):
-    """A file that only Python reads; counts requests."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        self._data = path.read_bytes()
-        self.size = len(self._data)
-        self.requests = 0
-
-    def fileno(self) -> None:
-        return None
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.requests += 1
-        return self._data[offset : offset + length]
-
-
 @pytest.mark.parametrize("level", [0, 6])
 def test_a_stream_over_a_network_is_not_asked_for_each_marker(tmp_path: Path, level: int) -> None:
     bodies = {n: pattern(n, GRAIN) for n in range(0, 600, 2)}
     layout = write_stream(tmp_path / "d.vmdk", 128 * 600, bodies, level=level)
-    source = Remote(layout.path)
+    source = Far(layout.path.read_bytes())
     with Image(open_format(source, "vmdk")) as image:
         rows = image.extents().rows
         assert (rows["kind"] == Kind.COMPRESSED).sum() == 300
-        assert source.requests < 20
+        assert len(source.asked) < 20
         for number in (0, 298, 511, 512, 598):
             assert image.pread(number * GRAIN, GRAIN) == bodies.get(number, bytes(GRAIN))
 

@@ -6,41 +6,21 @@ import mmap
 import os
 import random
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.support.far import Listed
 from vhdfast import _native
 from vhdfast.errors import CorruptImageError
 from vhdfast.extents import Codec, Kind, Rows, clip, concatenate, make_rows
 from vhdfast.files import Source
 from vhdfast.formats.base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from vhdfast.image import Image
-from vhdfast.remote import RemoteSource
 
 KIB, MIB = 1 << 10, 1 << 20
-
-
-class Listed(RemoteSource):
-    """Bytes that are fetched; the requests are listed."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__("listed://host/disk")
-        self.content = content
-        self.requests: list[list[tuple[int, int]]] = []
-        self.opened(len(content))
-
-    def fetch_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        self.requests.append(list(ranges))
-        return [self.content[at : at + length] for at, length in ranges]
-
-    @property
-    def largest(self) -> int:
-        """Bytes of the largest call."""
-        return max(sum(length for _, length in call) for call in self.requests)
 
 
 class Layer(ImageFormat):
@@ -152,4 +132,4 @@ def test_damaged_units_are_named_by_their_place_in_the_source(way: str, tmp_path
         act: Any = image.pread if way == "read" else lambda *_: both_ways(image, tmp_path)
         with pytest.raises(CorruptImageError) as caught:
             act(0, image.virtual_size)
-    assert (caught.value.path, caught.value.offset) == ("listed://host/disk", 5 * 128 * KIB)
+    assert (caught.value.path, caught.value.offset) == ("listed://host/disk.raw", 5 * 128 * KIB)
