@@ -19,6 +19,7 @@ from tests.support.build_vhdx import (
     Data,
     Entry,
     Zero,
+    bat_length,
     header,
     log_bytes,
     poke_both,
@@ -249,3 +250,33 @@ def test_a_log_of_nothing_but_zero_descriptors(tmp_path: Path) -> None:
     assert seconds < 3
     assert peak < 200 * MIB
     assert type(refusal(path, "changes", "at most 16384", at=8 * MIB)) is UnsupportedImageError
+
+
+def test_a_change_of_all_blocks_costs_no_step_for_each(tmp_path: Path) -> None:
+    count = 65536
+    blocks = dict.fromkeys(range(count), b"")
+    everything = Zero(1 << 30, 1 << 45)
+    path = write_vhdx(
+        tmp_path / "d", virtual_size=count * MIB, blocks=blocks, entries=[Entry(1, [everything])]
+    )
+    with open_image(path, "vhdx", ask_holes=False) as image:
+        before = time.process_time()
+        rows = [(e.offset, e.length, e.kind.name) for w in image.windows() for e in w]
+        seconds = time.process_time() - before
+    # The payload begins behind the table, which takes 1 MiB at 3 MiB.
+    assert rows == [(0, 1020 * MIB, "DATA"), (1020 * MIB, (count - 1020) * MIB, "ZERO")]
+    assert seconds < 1
+
+
+def test_changed_blocks_that_all_lie_on_one_place(tmp_path: Path) -> None:
+    """So many that overlaps are not looked for, each of 256 pieces."""
+    count = (1 << 22) + 1
+    place = BAT + bat_length(count * MIB, MIB, 512, False)
+    changes = [Zero(place + 8192 * at, 4096) for at in range(128)]
+    path = write_vhdx(
+        tmp_path / "d", virtual_size=count * MIB, blocks={0: BODY}, entries=[Entry(1, changes)]
+    )
+    poke(path, BAT, u64(place | 6) * (count + count // 4096))
+    seconds, peak = spend(path)
+    assert seconds < 5
+    assert peak < 150 * MIB

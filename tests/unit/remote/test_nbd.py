@@ -418,9 +418,9 @@ def test_waiting_for_a_server_can_be_interrupted(server: NbdServer, tmp_path: Pa
 def test_a_copy_that_waits_for_a_server_can_be_interrupted(
     server: NbdServer, tmp_path: Path
 ) -> None:
-    server.content = pattern(1, 8 * MIB)
-    server.size = 8 * MIB
-    server.extents = [(8 * MIB, 0)]
+    server.content = pattern(1, 48 * MIB)
+    server.size = 48 * MIB
+    server.extents = [(48 * MIB, 0)]
     command = [sys.executable, "-m", "vhdfast", "convert", "-f", "raw", "--rate=4M", server.url]
     process = subprocess.Popen([*command, "o.vhd"], cwd=tmp_path, stderr=subprocess.PIPE)
     until = time.monotonic() + 20

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import CUT_SHORT, CorruptImageError, printable
-from ...extents import Kind, Rows, concatenate, make_rows
+from ...extents import Kind, Rows
 from ...files import Source
 from ...tables import Region
 from ...units import KIB
@@ -29,6 +29,9 @@ from .metadata import read_metadata
 from .parent import check_parent
 
 __all__ = ["VhdxImage"]
+
+_FIRST, _LAST = np.zeros(1, np.uint64), np.full(1, 1 << 63, np.uint64)
+_NOBODY = np.full(1, NO_OWNER, np.int64)
 
 
 class VhdxImage(ImageFormat):
@@ -135,61 +138,48 @@ class VhdxImage(ImageFormat):
         if self.table.overlaps.is_complete is False:
             self.notice_no_overlap_search("blocks")
         if self._patched is not None:
-            rows = self._with_patches(rows, self._patched)
+            rows = _with_patches(rows, self._patched, max(max_rows, len(rows)))
         return self.cut_at_end(rows, "block")
 
-    def _with_patches(self, rows: Rows, patched: PatchedSource) -> Rows:
-        """Split the DATA rows that the log changed; writers log metadata, so that is rare."""
-        bounds, owned = patched.bounds, patched.owners != NO_OWNER
-        if not owned.any():
-            return rows
-        starts, ends = rows["file_offset"], rows["file_offset"] + rows["length"]
-        before = np.concatenate(([0], np.cumsum(owned)))
-        first = np.maximum(np.searchsorted(bounds, starts, side="right") - 1, 0)
-        last = np.minimum(np.searchsorted(bounds, ends, side="left"), len(owned))
-        changed = before[last] > before[np.minimum(first, last)]
-        touched = (rows["kind"] == Kind.DATA) & changed
-        parts: list[Rows] = []
-        at = 0
-        for index in np.flatnonzero(touched):
-            parts.append(rows[at:index])
-            parts.append(_split(rows[index : index + 1], patched))
-            at = int(index) + 1
-        return concatenate([*parts, rows[at:]]) if parts else rows
 
+def _with_patches(rows: Rows, patched: PatchedSource, limit: int) -> Rows:
+    """The DATA rows split where the log changed them: in sectors of it, in zeros and in the file.
 
-def _split(row: Rows, patched: PatchedSource) -> Rows:
-    """One DATA row of the file as rows of the file, of replayed sectors and of zeros."""
-    virtual, start = int(row[0]["offset"]), int(row[0]["file_offset"])
-    length = int(row[0]["length"])
-    indices = patched.overlapping(start, length)
-    if not len(indices):
-        return row
-    span = slice(indices.start, indices.stop)
-    owners, within = patched.owners[span], patched.starts[span]
-    lows = np.maximum(patched.bounds[span], np.uint64(start))
-    highs = np.minimum(patched.bounds[indices.start + 1 : indices.stop + 1],
-                       np.uint64(start + length))  # fmt: skip
-    shift = lows - patched.bounds[span]
-    ours = owners >= 0
-    kinds = np.where(owners == ZERO_OWNER, Kind.ZERO, Kind.DATA)
-    places = np.where(
-        ours, np.maximum(owners, 0).astype(np.uint64) * np.uint64(SECTOR) + within + shift,
-        np.where(owners == NO_OWNER, lows, np.uint64(0)),
-    )  # fmt: skip
-    rows = make_rows(
-        lows - np.uint64(start) + np.uint64(virtual), highs - lows, kinds, places,
-        np.where(ours, 1, 0),
-    )  # fmt: skip
-    before = int(lows[0]) - start
-    after = start + length - int(highs[-1])
-    parts = [rows]
-    if before:
-        parts.insert(0, make_rows([virtual], before, Kind.DATA, start))
-    if after:
-        at = length - after
-        parts.append(make_rows([virtual + at], after, Kind.DATA, start + at))
-    return concatenate(parts)
+    A prefix of the rows, of about `limit` pieces: where too many blocks are stored to look for
+    overlaps, all of them may lie on what the log changed.
+    """
+    # Behind and before all changes lies the file as it is.
+    bounds = np.concatenate((_FIRST, patched.bounds, _LAST))
+    owners = np.concatenate((_NOBODY, patched.owners, _NOBODY))
+    within = np.concatenate((_FIRST, patched.starts, _FIRST))
+    starts, ends = rows["file_offset"], rows["file_offset"] + rows["length"]
+    first = np.searchsorted(bounds, starts, side="right") - 1
+    last = np.searchsorted(bounds, ends, side="left")
+    changes = np.concatenate(([0], np.cumsum(owners != NO_OWNER)))
+    touched = (rows["kind"] == Kind.DATA) & (changes[last] > changes[first])
+    if not touched.any():
+        return rows
+    counts = np.where(touched, last - first, 1)
+    kept = max(1, int(np.searchsorted(np.cumsum(counts), limit, side="right")))
+    counts, touched = counts[:kept], touched[:kept]
+    pieces = rows[:kept].repeat(counts)
+    row = np.repeat(np.arange(kept), counts)
+    step = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    at = np.flatnonzero(touched[row])
+    row = row[at]
+    interval = first[row] + step[at]
+    lows = np.maximum(bounds[interval], starts[row])
+    owner = owners[interval]
+    places = owner.astype(np.uint64) * np.uint64(SECTOR) + within[interval] + lows
+    places -= bounds[interval]
+    pieces["offset"][at] += lows - starts[row]
+    pieces["length"][at] = np.minimum(bounds[interval + 1], ends[row]) - lows
+    pieces["kind"][at] = np.where(owner == ZERO_OWNER, Kind.ZERO, Kind.DATA)
+    pieces["file_offset"][at] = np.where(
+        owner >= 0, places, np.where(owner == NO_OWNER, lows, np.uint64(0))
+    )
+    pieces["file"][at] = owner >= 0
+    return pieces
 
 
 def _text(data: bytes) -> str:
