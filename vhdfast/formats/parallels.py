@@ -66,7 +66,7 @@ class ParallelsImage(ImageFormat):
         super().__init__(source, options)
         (
             magic, version, self.heads, self.cylinders, cluster_sectors, self.count, sectors,
-            in_use, self.data_sector, self.flags, self.extension_sector,
+            in_use, _, self.flags, self.extension_sector,
         ) = _HEADER.unpack(source.read_exact(0, _HEADER.size, "Parallels header"))  # fmt: skip
         if magic not in (OLD, EXTENDED):
             self._fail(0, f"the signature is {magic!r}, expected {OLD!r} or {EXTENDED!r}")
