@@ -215,18 +215,26 @@ class TwoLevels:
             if tables[0]:
                 end = min(first + budget, (low + 1) * count, last)
                 start = tables[:1] + np.uint64((first - low * count) * self.layout.entry_size)
+                entries = self._l2(start, end - first)
+                if not entries.any():
+                    gap = np.array([first, end], dtype=np.uint64)
+                    return Window(NO_PLACES, entries[:0], gap[:1], gap[1:], end)
                 clusters = np.arange(first, end, dtype=np.uint64)
-                return Window(clusters, self._l2(start, end - first), NO_PLACES, NO_PLACES, end)
+                return Window(clusters, entries, NO_PLACES, NO_PLACES, end)
             stored, high = stored[:0], low + int(stored[0]) if len(stored) else high
         elif len(stored) > budget // count:
             wanted = budget // count
             stored, high = stored[:wanted], low + int(stored[wanted])
         end = min(high * count, last)
+        read = self._l2(tables[stored], count).reshape(len(stored), count, self._words)
+        # As good as no table, and of tables in a hole of the file there may be many.
+        filled = read.any(axis=(1, 2))
+        tables[stored[~filled]] = 0
+        stored, entries = stored[filled], read[filled].reshape(-1, self._words)
         starts = (stored.astype(np.uint64) + np.uint64(low)) * np.uint64(count)
         numbers: Places = np.add.outer(starts, np.arange(count, dtype=np.uint64)).reshape(-1)
         # The first and the last table may reach beyond what is asked for, and beyond the disk.
         asked = (numbers >= np.uint64(first)) & (numbers < np.uint64(end))
-        entries = self._l2(tables[stored], count)
         starts, ends = _runs(np.flatnonzero(tables[: high - low] == 0))
         return Window(
             numbers[asked],
