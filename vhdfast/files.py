@@ -262,13 +262,14 @@ class FileSlice(Source):
 class SourceFile(Source):
     """A file or block device opened for reading.
 
-    Raises ImageError where it is missing, a directory or not readable.
+    follow: whether the file may be a symbolic link. Raises ImageError where it is missing, a
+    directory or not readable.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], follow: bool = True) -> None:
         self.path = os.fspath(path)
         # Without O_NONBLOCK the open of a pipe would wait for a writer that may never come.
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
         try:
             self._fd = os.open(self.path, flags)
         except OSError as error:

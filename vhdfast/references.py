@@ -89,7 +89,7 @@ class References:
                     return self.keep(source)
                 last_resort = spare.enter_context(source)
             if last_resort is not None:
-                return self.keep(SourceFile(last_resort.path))
+                return self.keep(SourceFile(last_resort.path, follow=False))
         raise _none_of(names, refusals, referrer, what)
 
     def _open_at(self, path: str, referrer: Source, name: str, what: str) -> SourceFile:
@@ -113,7 +113,8 @@ class References:
                 f"{shlex.quote(printable(path, MAX_NAME))}",
             )
         try:
-            return SourceFile(path)
+            # Links were followed before it was decided: one that is there now is another file.
+            return SourceFile(path, follow=False)
         except ImageError as error:
             cause = error.__cause__
             if isinstance(cause, FileNotFoundError | NotADirectoryError):

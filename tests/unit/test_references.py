@@ -257,6 +257,22 @@ def test_links_that_go_round(image: SourceFile, home: Path) -> None:
         content(image, "one")
 
 
+def test_a_file_that_becomes_a_link_meanwhile_is_not_followed(
+    image: SourceFile, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = References._allows
+
+    def decide_and_change(self: References, path: str, referrer: SourceFile) -> bool:
+        answer = decide(self, path, referrer)
+        (home / "base").unlink()
+        (home / "base").symlink_to("../secret")
+        return answer
+
+    monkeypatch.setattr(References, "_allows", decide_and_change)
+    with pytest.raises(ImageError, match="symbolic links"):
+        content(image, "base")
+
+
 def test_a_directory_in_a_files_place(image: SourceFile, home: Path) -> None:
     with pytest.raises(ImageError, match="this is a directory"):
         content(image, "below")
