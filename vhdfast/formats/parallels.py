@@ -133,8 +133,11 @@ class ParallelsImage(ImageFormat):
     def _check_bundle(self) -> None:
         """Refuse a part of a disk: the file does not know, the description beside it does."""
         for directory in self.source.directories:
+            path = os.path.join(directory, DESCRIPTOR)
+            if not os.path.isfile(path):  # opening some devices does something to them
+                continue
             try:
-                with SourceFile(os.path.join(directory, DESCRIPTOR)) as file:
+                with SourceFile(path) as file:
                     text = file.read(0, MAX_DESCRIPTOR)
             except VhdfastError:
                 continue

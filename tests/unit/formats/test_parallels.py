@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -240,3 +241,20 @@ def test_any_layout_reads_as_it_was_written(
         expected = b"".join(clusters.get(number, bytes(size)) for number in range(count))
         assert image.pread(0, image.virtual_size) == expected
         assert sum(row.length for w in image.windows(max_rows=1) for row in w) == count * size
+
+
+def test_a_description_that_leads_to_a_device_is_not_opened(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "DiskDescriptor.xml").symlink_to("/dev/null")
+    names: list[str] = []
+    really_open = os.open
+
+    def note(path: str, *rest: int) -> int:
+        names.append(os.path.basename(path))
+        return really_open(path, *rest)
+
+    monkeypatch.setattr("vhdfast.files.os.open", note)
+    opened(parallels(virtual_size=MIB))
+    assert names
+    assert "DiskDescriptor.xml" not in names
