@@ -167,11 +167,12 @@ class FileOutput(Output):
     def create(self) -> None:
         self.check_target()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._created = True  # before the name exists: a signal may come between
         try:
             self._fd = os.open(self._temporary, flags, 0o666)
         except OSError as error:
+            self._created = False
             raise self._not_writable(error.strerror or "unknown error") from error
-        self._created = True
         try:
             self._set_size()
         except (OSError, OverflowError) as error:

@@ -66,7 +66,13 @@ class Spool(Source):
         try:
             self._open(os.path.basename(beside or "unpacked"))
         except OSError as error:
+            if self._fd < 0:
+                self._name = None  # whatever has it is none of ours
+            self.discard()
             raise self._failed(error, 0) from error
+        except BaseException:
+            self.discard()
+            raise
 
     def _open(self, name: str) -> None:
         mode = 0o666 if self.may_be_kept else 0o600
@@ -82,8 +88,8 @@ class Spool(Source):
                     raise
         short = os.fsdecode(os.fsencode(name)[:200])
         path = os.path.join(self.directory, f".{short}.{secrets.token_hex(4)}.part")
+        self._name = path  # before it exists: a signal may come between
         self._fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
-        self._name = path
         if not self.may_be_kept:
             os.unlink(path)
             self._name = None
@@ -152,7 +158,9 @@ class Spool(Source):
 
         From then on it is the caller's to remove. None where the system cannot.
         """
+        descriptor = -1
         try:
+            descriptor = os.dup(self._fd)
             if self._name is not None:
                 os.rename(self._name, path)
                 self._name = None
@@ -164,8 +172,10 @@ class Spool(Source):
                     os.link(own, path, src_dir_fd=folder, follow_symlinks=True)
                 finally:
                     os.close(folder)
-            return os.dup(self._fd)
+            return descriptor
         except OSError:
+            if descriptor >= 0:
+                os.close(descriptor)
             return None
 
     # ---- a source -------------------------------------------------------------------------------

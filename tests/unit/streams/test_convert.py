@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -192,6 +193,43 @@ def test_without_nameless_files_a_failure_leaves_nothing_either(
     with pytest.raises(errors.CorruptImageError):
         vhdfast.convert(packed, place / "x.vhd")
     assert names(place) == []
+
+
+@pytest.mark.parametrize("source", ["packed", "raw"])
+def test_a_signal_as_soon_as_the_file_exists_leaves_nothing(
+    source: str, packed: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_open = os.open
+
+    def open_and_be_interrupted(path: str, flags: int, *rest: int, **more: int) -> int:
+        fd = really_open(path, flags, *rest, **more)
+        if str(path).endswith(".part"):
+            assert os.path.exists(path)
+            os.close(fd)
+            raise KeyboardInterrupt
+        return fd
+
+    monkeypatch.delattr(os, "O_TMPFILE")
+    disk = packed
+    if source == "raw":
+        disk = packed.parent / "disk.img"
+        disk.write_bytes(bytes(MIB))
+    monkeypatch.setattr(os, "open", open_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        vhdfast.convert(disk, place / "x.vhd", from_format="raw")
+    assert list(place.iterdir()) == []
+
+
+def test_a_file_that_gets_no_second_descriptor_is_copied(
+    packed: Path, place: Path, copies: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("vhdfast.streams.spool.os.dup", fail)
+    vhdfast.convert(packed, place / "x.vhd")
+    assert len(copies) == 1
+    assert [path.name for path in place.iterdir()] == ["x.vhd"]
 
 
 def test_where_the_file_cannot_get_a_name_it_is_copied(
