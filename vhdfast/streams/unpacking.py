@@ -146,6 +146,7 @@ class _Unpacker:
             self._places.tell(part.index, size)
         elif size != part.size:
             raise self._wrong_size(part)
+        self._places.forget(part.index)
         return 0
 
     def _decode(self, part: Part, place: int | None) -> int | None:
@@ -212,6 +213,11 @@ class _Places:
     def find(self, index: int) -> int | None:
         with self._changed:
             return self._begins.get(index)
+
+    def forget(self, index: int) -> None:
+        """The part is done: of millions of small ones only those at work are remembered."""
+        with self._changed:
+            self._begins.pop(index, None)
 
     def wait(self, index: int) -> int | None:
         """As `find`, but not before it is known; None where the run is stopped."""
