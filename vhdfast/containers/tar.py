@@ -29,6 +29,9 @@ LONG_NAME, LONG_LINK = b"L", b"K"
 EXTENDED, GLOBAL = b"x", b"g"
 SPARSE = b"S"
 CONTINUED = b"M"
+# Keys of extended headers. What else begins like SPARSE_KEYS only says that the member is sparse.
+SPARSE_KEYS, SPARSE_NAME = "GNU.sparse.", "GNU.sparse.name"
+KEPT_KEYS = ("path", "size", SPARSE_KEYS, SPARSE_NAME)
 # Links, devices, directories and FIFOs: whatever their size says, nothing is stored.
 EMPTY = b"123456"
 
@@ -108,7 +111,7 @@ def members(source: Source) -> Iterator[TarMember]:
         own = {}
         if "size" in said:
             size = _decimal(source, said["size"], offset)
-        is_sparse = kind == SPARSE or any(key.startswith("GNU.sparse.") for key in said)
+        is_sparse = kind == SPARSE or SPARSE_KEYS in said or SPARSE_NAME in said
         if kind == SPARSE:
             start = _behind_sparse_map(source, header, start)
         if kind in EMPTY and kind:
@@ -122,7 +125,7 @@ def members(source: Source) -> Iterator[TarMember]:
                 hint="the archive is cut short: copy it again and compare checksums",
             )
         if kind in REGULAR + SPARSE:
-            name = said.get("GNU.sparse.name") or said.get("path") or _name(header)
+            name = said.get(SPARSE_NAME) or said.get("path") or _name(header)
             yield TarMember(_clean(name), start, size, is_sparse, offset)
         offset = start + round_up(size, BLOCK)
     raise UnsupportedImageError(
@@ -172,7 +175,10 @@ def _bounded(source: Source, value: int, offset: int) -> int:
 
 
 def _records(source: Source, data: bytes, start: int) -> dict[str, str]:
-    """Records of an extended header: "LENGTH KEY=VALUE\\n", the length that of all of it."""
+    """Records of an extended header: "LENGTH KEY=VALUE\\n", the length that of all of it.
+
+    Those of KEPT_KEYS alone: what a global header says is looked at for each of the members.
+    """
     found: dict[str, str] = {}
     at = 0
     while at < len(data) and data[at]:
@@ -188,7 +194,11 @@ def _records(source: Source, data: bytes, start: int) -> dict[str, str]:
                 offset=start + at,
                 hint="the archive is damaged: copy it again and compare checksums",
             )
-        found[_text(key)] = _text(value)
+        name = _text(key)
+        if name.startswith(SPARSE_KEYS) and name != SPARSE_NAME:
+            name = SPARSE_KEYS
+        if name in KEPT_KEYS:
+            found[name] = _text(value)
         at += length
     return found
 

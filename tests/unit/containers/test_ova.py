@@ -494,3 +494,17 @@ def test_random_damage_never_ends_otherwise(
             image.pread(0, KIB)
     except VhdfastError as error:
         assert error.exit_code in (2, 4)
+
+
+def test_what_a_global_header_says_is_not_looked_at_again_for_each_member(
+    refused: Callable[..., object], tmp_path: Path
+) -> None:
+    said = [
+        pax([(f"{number}", "") for number in range(first, first + 6000)], b"g")
+        for first in range(0, 90_000, 6000)
+    ]
+    path = tmp_path / "a.ova"
+    path.write_bytes(b"".join(said) + member("x", b"") * 4000 + bytes(1024))
+    before = time.process_time()
+    refused(UnsupportedImageError, path, "an archive of 4000 files")
+    assert time.process_time() - before < 2
