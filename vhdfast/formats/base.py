@@ -38,6 +38,9 @@ Path = str | os.PathLike[str]
 
 Notify = Callable[[str, str, int | None], None]  # ImageFormat.notice: (code, message, offset)
 
+# Rows of one window in all layers of a chain together: each keeps its own while it asks the next.
+CHAIN_ROWS = 8 * MAX_ROWS
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -171,6 +174,7 @@ class ImageFormat(ABC):
     unit_size: int = 0  # bytes of a compressed unit: work is not cut inside multiples of it
     sources: list[Source]  # rows name them by index; complete once the image is opened
     parent: ImageFormat | None = None  # what UNALLOCATED rows are looked up in
+    layers: int = 1  # images of the chain from this one down
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -250,12 +254,14 @@ class ImageFormat(ABC):
                 f"no window [{offset}, {offset + length}) of at least one row in a disk of "
                 f"{self.virtual_size} bytes"
             )
+        if self.parent is not None:
+            max_rows = min(max_rows, CHAIN_ROWS // self.layers)
         rows = self.rows(offset, length, max_rows)
         if self.options.ask_holes:
             rows = self._without_holes(rows, max_rows)
         if self.parent is not None:
             rows = merge(rows)
-            if len(rows) > max_rows:  # each layer keeps its rows while it asks the one below
+            if len(rows) > max_rows:
                 rows = rows[:max_rows].copy()
         rows = self._over_parent(rows, max_rows)
         sizes = [source.size for source in self.sources]
@@ -354,6 +360,7 @@ class ImageFormat(ABC):
         self.sources.extend(parent.sources)
         self._parent_sources = range(start, len(self.sources))
         self.parent = parent
+        self.layers = parent.layers + 1
         self.unit_size = max(self.unit_size, parent.unit_size)
         return parent
 
