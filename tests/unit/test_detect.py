@@ -31,6 +31,22 @@ FOREIGN = {
     "zip": (0, b"PK\x03\x04"),
     "7z": (0, b"7z\xbc\xaf\x27\x1c"),
     "dmg": (MIB - 512, b"koly"),
+    r"bochs \(sparse\)": (0, b"\xce\x8a\x46\x02"),
+    "sparseimage": (0, b"sprs\x00\x00\x00\x03"),
+    "encrypted DMG": (0, b"encrcdsa"),
+    "ASIF": (0, b"shdw\x00\x00\x00\x01"),
+    "VMA": (0, b"VMA\x00\x00\x00\x00\x01"),
+    "partclone": (0, b"partclone-image"),
+    "ntfsclone": (0, b"\x00ntfsclone-image"),
+    "partimage": (0, b"PaRtImAgE-VoLuMe"),
+    "RAR": (0, b"Rar!\x1a\x07\x01\x00"),
+    "lz4": (0, b"\x04\x22\x4d\x18"),
+    "lzop": (0, b"\x89LZO\x00\r\n\x1a\n"),
+    "lzip": (0, b"LZIP\x01"),
+    r"EWF \(Ex01\)": (0, b"EVF2\r\n\x81\x00"),
+    r"EWF \(L01\)": (0, b"LVF\x09\x0d\x0a\xff\x00"),
+    "Git LFS pointer": (0, b"version https://git-lfs.github.com/spec/v1\noid sha256:"),
+    "web page": (0, b"<!DOCTYPE html>\n<html>"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 from ..errors import (
@@ -19,6 +20,7 @@ from .envelope import MAX_DESCRIPTOR, DiskFile, parse_envelope, refuse_packed
 __all__ = ["OvaContainer"]
 
 TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2", ".txz", ".tbz2")
+_XVA_PIECE = re.compile(r"Ref:\d+/\d+(\.checksum|\.xxhash)?")
 # Without an OVF every member is looked at.
 MAX_UNNAMED = 256
 
@@ -139,6 +141,18 @@ def _twice(source: Source, member: tar.TarMember) -> InvalidImageError:
 
 def _unnamed(source: Source, found: list[tar.TarMember]) -> list[Disk]:
     """The members of a plain archive that are disks by their names or by what is in them."""
+    pieces = next((member for member in found if _XVA_PIECE.fullmatch(member.name)), None)
+    if pieces is not None:
+        # Looked at like any member, the first MiB of a guest's disk would pass for a disk where it
+        # begins like an image.
+        raise UnsupportedImageError(
+            f"this is a XenServer export (XVA), which cuts its disks into pieces "
+            f"({printable(pieces.name)!r})",
+            path=source.path,
+            offset=pieces.header_offset,
+            hint="export the disk as VHD (xe vdi-export format=vhd), or put it together with "
+            "xva-img",
+        )
     if len(found) > MAX_UNNAMED:
         raise UnsupportedImageError(
             f"an archive of {len(found)} files without an OVF, at most {MAX_UNNAMED} are looked at",

@@ -14,6 +14,8 @@ from .base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 
 __all__ = ["RawImage"]
 
+_LUKS = b"LUKS\xba\xbe"
+
 
 class RawImage(ImageFormat):
     """A raw disk in a regular file or on a block device."""
@@ -50,6 +52,16 @@ class RawImage(ImageFormat):
         self.virtual_size = source.size
         if self._sectors_are_4096_bytes():
             self.sector_size = 4096
+        if source.read(0, len(_LUKS)) == _LUKS:
+            # A whole disk may be encrypted on purpose, and qemu makes images that look the same.
+            self.notice(
+                "encrypted",
+                "the disk begins with a LUKS header; its bytes are taken as they are, encrypted. "
+                "To decrypt an image made by qemu-img: qemu-img convert --object "
+                "secret,id=key,file=PASSWORD_FILE --image-opts "
+                "driver=luks,key-secret=key,file.filename=IMAGE -O raw disk.raw",
+                offset=0,
+            )
 
     def _sectors_are_4096_bytes(self) -> bool:
         signature = b"EFI PART"

@@ -284,6 +284,20 @@ def test_two_descriptors(refused: Refused) -> None:
     refused(UnsupportedImageError, archive(member("a.ovf", ovf), member("b.ovf", ovf)), "2 OVF")
 
 
+@pytest.mark.parametrize("checksum", ["checksum", "xxhash"])
+def test_a_xenserver_export_is_refused_whatever_its_first_piece_begins_like(
+    refused: Refused, checksum: str
+) -> None:
+    # A guest writes a VDI into the first sectors of its disk, which is the first piece.
+    file = archive(
+        member("ova.xml", b"<value/>"),
+        member("Ref:17/00000000", one_vdi()),
+        member(f"Ref:17/00000000.{checksum}", b"0" * 40),
+        member("Ref:17/00000001", bytes(MIB)),
+    )
+    refused(UnsupportedImageError, file, "XenServer export", "Ref:17/00000000", offset=1024)
+
+
 def test_an_archive_without_disks(refused: Refused) -> None:
     refused(UnsupportedImageError, archive(member("a.txt", b"hello")), "no disk in it")
     ovf = envelope([], [""])

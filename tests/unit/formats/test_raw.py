@@ -74,6 +74,14 @@ def test_gpt_at_4096_bytes_means_sectors_of_4096(tmp_path: Path) -> None:
         assert image.sector_size == 4096
 
 
+def test_an_encrypted_disk_is_taken_as_it_is_and_noticed(tmp_path: Path) -> None:
+    content = b"LUKS\xba\xbe\x00\x01" + bytes(MIB - 8)
+    (tmp_path / "d.img").write_bytes(content)
+    with vhdfast.open_image(tmp_path / "d.img") as image:
+        assert [(notice.code, notice.offset) for notice in image.notices] == [("encrypted", 0)]
+        assert image.pread(0, MIB) == content
+
+
 def test_a_directory_is_no_disk(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="directory"):
         vhdfast.open_image(tmp_path)
