@@ -337,14 +337,44 @@ def test_two_directory_entries_with_one_table_are_damage(tmp_path: Path) -> None
         image.pread(0, 512)
 
 
-def test_entries_may_share_a_table_without_grains(tmp_path: Path) -> None:
-    layout = write_sparse(tmp_path / "d.vmdk", 1536 * 8, {0: b"one", 512: None}, grain=8)
+def test_entries_may_share_a_table_that_says_one_thing(tmp_path: Path) -> None:
+    grains = {0: b"one", **dict.fromkeys(range(512, 1024))}
+    layout = write_sparse(tmp_path / "d.vmdk", 1536 * 8, grains, grain=8)
     for directory in (layout.directory, layout.redundant):
         poke(layout.path, directory + 8, peek(layout.path, directory + 4, 4))
     with opened(layout.path) as image:
         assert image.pread(0, 3) == b"one"
         assert image.extents().bytes_of(D) == 4096
         assert image.notices == ()
+
+
+def test_a_table_that_says_two_things_is_of_one_entry(tmp_path: Path) -> None:
+    layout = write_sparse(
+        tmp_path / "d.vmdk", 1536 * 8, {0: b"one", 512: None}, grain=8, redundant=False
+    )
+    poke(layout.path, layout.directory + 8, peek(layout.path, layout.directory + 4, 4))
+    with opened(layout.path) as image, pytest.raises(CorruptImageError, match="share bytes"):
+        image.extents()
+
+
+def test_a_quarter_of_a_million_entries_with_one_table_take_no_time(tmp_path: Path) -> None:
+    layout = write_sparse(tmp_path / "d.vmdk", 128, grain=8, text=None, redundant=False)
+    count = 1 << 18
+    end = layout.path.stat().st_size
+    poke(layout.path, 12, struct.pack("<Q", count * 4096))
+    poke(layout.path, 56, struct.pack("<Q", end // 512 + 8))
+    poke(layout.path, (end // 512 + 8) * 512, struct.pack("<I", end // 512) * count)
+    before = time.process_time()
+    with opened(layout.path) as image:
+        assert sum(w.bytes_of(Kind.ZERO) for w in image.windows()) == count * 4096 * 512
+    assert time.process_time() - before < 1.5
+
+
+def test_a_directory_that_no_disk_needs_is_not_read(tmp_path: Path) -> None:
+    layout = write_sparse(tmp_path / "d.vmdk", 128, grain=8, text=None, redundant=False)
+    poke(layout.path, 12, struct.pack("<Q", (1 << 37) + 8))
+    with pytest.raises(UnsupportedImageError, match="33554433 entries"):
+        opened(layout.path)
 
 
 def test_a_directory_beyond_the_file_is_damage(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CUT_SHORT, CorruptImageError
+from ...errors import CUT_SHORT, CorruptImageError, UnsupportedImageError
 from ...extents import MAX_ROWS, Kind, Rows, clip, in_order, make_rows
 from ...files import Source
 from ...tables import Block, OverlapSearch, Region, first_true, misplaced
@@ -27,7 +27,9 @@ U64 = npt.NDArray[np.uint64]
 GRAIN, TABLE = 0, 1
 
 # Directory entries in one window: of those without a table each is one row.
-DIRECTORY_WINDOW = 16384
+DIRECTORY_WINDOW = 1 << 14
+# 64 TiB in the smallest grains, of 4 KiB. A directory that is one hole is read to its end.
+MAX_DIRECTORY = 1 << 25
 TABLES_DAMAGED = "the grain tables are damaged: copy the image again and compare checksums"
 
 
@@ -36,7 +38,8 @@ class Window:
     """What some entries of the directory say; `end` is the first entry that is not among them."""
 
     end: int
-    absent: U64  # number of the first grain of each entry that leads to no table
+    absent: U64  # first grains of runs of entries whose grains are all of one kind
+    absent_counts: U64  # entries in each run
     absent_kinds: U8
     tables: U64  # where the others' tables lie
     owners: U64  # the entries that lead to them
@@ -77,6 +80,13 @@ class GrainTables(ABC):
         self.table_size = table_entries * self.width
         self.cover = grain_size * table_entries
         self.count = -(-length // self.cover)
+        if self.count > MAX_DIRECTORY:
+            raise UnsupportedImageError(
+                f"the grain directory has {self.count} entries for {length} bytes, at most "
+                f"{MAX_DIRECTORY} are read",
+                path=source.path,
+                hint="convert the image with the program that made it",
+            )
         end = directory + self.count * self.width
         if end > source.size:
             raise CorruptImageError(
@@ -107,28 +117,45 @@ class GrainTables(ABC):
 
         Of the grains in their tables only those from number `grain` on, and at most `most`.
         """
-        count = min(last - first, DIRECTORY_WINDOW)
+        count = min(last - first, DIRECTORY_WINDOW, max(most, 1))
         where = self.directory + first * self.width
         data = self.source.read_exact(where, count * self.width, "grain directory")
         entries = np.frombuffer(data, self.entry).astype(np.uint64)
         kinds, places = self.locate_tables(first, entries)
         stored = kinds == Kind.DATA
-        total = np.cumsum(np.where(stored, self.table_entries, 1))
-        taken = max(1, int(np.searchsorted(total, max(most, self.table_entries), side="right")))
-        kinds, stored = kinds[:taken], stored[:taken]
-        starts = places[:taken][stored]
-        self._check_tables(first, np.flatnonzero(stored), starts)
+        room = max(most, self.table_entries)
+        taken = _most_within(~stored + _firsts(places, stored) * self.table_entries, room)
+        kinds, stored, places = kinds[:taken].copy(), stored[:taken], places[:taken]
+        self._check_tables(first, np.flatnonzero(stored), places[stored])
+        distinct, which = np.unique(places[stored], return_inverse=True)
+        gathered = self.source.gather(distinct, self.table_size).reshape(-1)
+        tables = gathered.view(self.entry).reshape(-1, self.table_entries)
+        # Many entries may lead to one table that says the same of all its grains.
+        same = (tables == tables[:, :1]).all(axis=1)
+        same_kinds, _ = self.locate_grains(tables[:, 0].astype(np.uint64))
+        same &= same_kinds != Kind.DATA
+        at = np.flatnonzero(stored)
+        stored[at[same[which]]] = False
+        kinds[at] = np.where(same, same_kinds, np.uint8(Kind.DATA))[which]
+        which = which[~same[which]]
+
+        taken = _most_within(np.where(stored, self.table_entries, 1), room)
+        kinds, stored, places = kinds[:taken], stored[:taken], places[:taken]
+        which = which[: int(stored.sum())]
         indices = np.arange(first, first + taken, dtype=np.uint64) * np.uint64(self.table_entries)
-        tables = self.source.gather(starts, self.table_size)
-        grains = tables.reshape(-1).view(self.entry).astype(np.uint64)
+        grains = tables[which].reshape(-1).astype(np.uint64)
         within = np.arange(self.table_entries, dtype=np.uint64)
         numbers = (indices[stored][:, None] + within[None, :]).reshape(-1)
         # What the last table says of grains behind the disk's end means nothing.
         low, high = np.searchsorted(numbers, (grain, -(-self.length // self.grain_size)))
         wanted = slice(int(low), min(int(high), int(low) + most))
         grain_kinds, grain_places = self.locate_grains(grains[wanted])
+        begins = ~stored
+        begins[1:] &= stored[:-1] | (kinds[1:] != kinds[:-1])
+        runs = np.flatnonzero(begins)
+        counts = np.diff(np.append(np.cumsum(~stored)[runs] - 1, int((~stored).sum())))
         return Window(
-            first + taken, indices[~stored], kinds[~stored], starts,
+            first + taken, indices[runs], counts.astype(np.uint64), kinds[runs], places[stored],
             indices[stored] // np.uint64(self.table_entries), numbers[wanted], grain_kinds,
             grain_places,
         )  # fmt: skip
@@ -155,7 +182,10 @@ class GrainTables(ABC):
         most = min(max_rows, MAX_ROWS)
         window = self._window(first, last, most, offset // self.grain_size)
         grain_size = np.uint64(self.grain_size)
-        absent = make_rows(window.absent * grain_size, self.cover, window.absent_kinds)
+        absent = make_rows(
+            window.absent * grain_size, window.absent_counts * np.uint64(self.cover),
+            window.absent_kinds,
+        )  # fmt: skip
         present = make_rows(
             window.numbers * grain_size, grain_size, window.kinds,
             np.where(window.kinds == Kind.DATA, window.places, np.uint64(0)), self.file,
@@ -214,7 +244,7 @@ class GrainTables(ABC):
     def _stored(self) -> Iterator[tuple[U64, U64, int]]:
         """Stored grains, then the tables that lead to them, window by window.
 
-        Tables without a stored grain may well be one and the same.
+        Tables whose grains are all of one kind, and none stored, may well be one and the same.
         """
         first = 0
         while first < self.count:
@@ -225,12 +255,24 @@ class GrainTables(ABC):
             if wrong is not None:
                 at, problem = wrong
                 raise self.corrupt(int(numbers[at]), problem)
-            used = np.isin(window.owners, numbers // np.uint64(self.table_entries))
             yield numbers, places, GRAIN
-            yield window.owners[used], window.tables[used], TABLE
+            yield window.owners, window.tables, TABLE
             first = window.end
 
 
 def _said(block: Block) -> str:
     what = "grain" if block.sort == GRAIN else "the grain table of directory entry"
     return f"{what} {block.index} at {block.place:#x}"
+
+
+def _firsts(places: U64, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which of the chosen places are there for the first time."""
+    mask = np.zeros(len(places), bool)
+    at = np.flatnonzero(chosen)
+    mask[at[np.unique(places[at], return_index=True)[1]]] = True
+    return mask
+
+
+def _most_within(costs: npt.NDArray[np.int64], room: int) -> int:
+    """How many of the first together cost no more than `room`, at least one."""
+    return max(1, int(np.searchsorted(np.cumsum(costs), room, side="right")))
