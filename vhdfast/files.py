@@ -29,6 +29,7 @@ __all__ = [
     "SourceFile",
     "is_url",
     "open_source",
+    "pread_all",
     "url_name",
 ]
 
@@ -62,6 +63,16 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     from .remote import open_remote
 
     return open_remote(os.fspath(path))
+
+
+def pread_all(fd: int, offset: int, length: int) -> bytes:
+    """Up to `length` bytes of a file at `offset`: short only at its end. Raises OSError."""
+    parts: list[bytes] = []
+    while length > 0 and (part := os.pread(fd, length, offset)):
+        parts.append(part)
+        offset += len(part)
+        length -= len(part)
+    return b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,20 +317,12 @@ class SourceFile(Source):
         return self._fd
 
     def read(self, offset: int, length: int) -> bytes:
-        parts: list[bytes] = []
-        while length > 0 and offset < self.size:
-            try:
-                part = os.pread(self._fd, min(length, self.size - offset), offset)
-            except OSError as error:
-                raise ReadError(
-                    f"reading failed: {error.strerror}", path=self.path, offset=offset
-                ) from error
-            if not part:
-                break
-            parts.append(part)
-            offset += len(part)
-            length -= len(part)
-        return b"".join(parts)
+        try:
+            return pread_all(self._fd, offset, min(length, self.size - offset))
+        except OSError as error:
+            raise ReadError(
+                f"reading failed: {error.strerror}", path=self.path, offset=offset
+            ) from error
 
     @property
     def directories(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .. import _native
 from ..errors import NoSpaceError, ReadError, TargetTooLargeError, WriteError
-from ..files import Source
+from ..files import Source, pread_all
 from ..monitor import Monitor
 from ..units import MAX_OFFSET, SECTOR
 
@@ -184,22 +184,14 @@ class Spool(Source):
         return self._fd
 
     def read(self, offset: int, length: int) -> bytes:
-        parts: list[bytes] = []
-        while length > 0 and offset < self.size:
-            try:
-                part = os.pread(self._fd, min(length, self.size - offset), offset)
-            except OSError as error:
-                raise ReadError(
-                    f"reading the unpacked image failed: {error.strerror}",
-                    path=self.path,
-                    offset=offset,
-                ) from error
-            if not part:
-                break
-            parts.append(part)
-            offset += len(part)
-            length -= len(part)
-        return b"".join(parts)
+        try:
+            return pread_all(self._fd, offset, min(length, self.size - offset))
+        except OSError as error:
+            raise ReadError(
+                f"reading the unpacked image failed: {error.strerror}",
+                path=self.path,
+                offset=offset,
+            ) from error
 
     @property
     def name(self) -> str:
