@@ -189,6 +189,12 @@ def test_every_verb_has_examples_that_parse(verb: str) -> None:
         parser.parse_intermixed_args(expand_optional_values(parser, words[2:]))
 
 
+def test_the_page_of_the_checks_is_what_they_say() -> None:
+    from vhdfast.report.handbook import markdown
+
+    assert (ROOT / "docs" / "checks.md").read_text() == markdown()
+
+
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
 def test_every_output_is_offered_by_convert(name: str) -> None:
     (action,) = [a for a in build_parser("convert")._actions if "--to" in a.option_strings]
@@ -296,6 +302,8 @@ LAYERS = (
     ("formats",),
     ("containers", "image", "outputs"),
     ("plan", "comparing"),
+    ("checks",),
+    ("report",),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -12,16 +12,21 @@ import numpy as np
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, make_rows
 from ...files import Source
-from ...units import MAX_OFFSET, MIB
+from ...units import MAX_OFFSET
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .dynamic import BlockTable, DynamicHeader
-from .footer import COOKIE, FOOTER_LENGTH, OLD_FOOTER_LENGTH, DiskType, Footer
+from .footer import (
+    COOKIE,
+    FOOTER_LENGTH,
+    OLD_FOOTER_LENGTH,
+    STRAY_SEARCH,
+    DiskType,
+    Footer,
+    find_stray_footer,
+)
 from .parent import ParentLocators, check_parent, read_locators
 
 __all__ = ["VhdImage"]
-
-# How far before the end a footer is looked for that has something behind it.
-STRAY_SEARCH = 2 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class VhdImage(ImageFormat):
     def residue(cls, glimpse: Glimpse) -> str | None:
         if glimpse.at(FOOTER_LENGTH, 8) == b"cxsparse":
             return "a dynamic VHD header at offset 0x200, but no footer copy before it"
-        stray = _find_stray(glimpse.at(-STRAY_SEARCH, STRAY_SEARCH), glimpse.size)
+        stray = find_stray_footer(glimpse.at(-STRAY_SEARCH, STRAY_SEARCH), glimpse.size)
         if stray is None:
             return None
         behind = glimpse.size - stray - FOOTER_LENGTH
@@ -96,7 +101,7 @@ class VhdImage(ImageFormat):
             if size >= length and (copy := self._copy_at(size - length)) and copy.offset > 0:
                 return copy
         start = max(0, size - STRAY_SEARCH)
-        stray = _find_stray(self.source.read(start, STRAY_SEARCH), size)
+        stray = find_stray_footer(self.source.read(start, STRAY_SEARCH), size)
         copy = None if stray is None else self._copy_at(stray)
         return copy if copy and copy.offset and copy.footer.is_intact else None
 
@@ -327,13 +332,3 @@ def _is_guests(end: _Copy, head: _Copy) -> bool:
     if one.disk_type == DiskType.FIXED:
         return one.current_size != end.offset
     return one.unique_id != other.unique_id and one.current_size != other.current_size
-
-
-def _find_stray(tail: bytes, size: int) -> int | None:
-    """Offset of the last footer in the tail of a file of this size, on a sector's border."""
-    start = size - len(tail)
-    at = len(tail)
-    while (at := tail.rfind(COOKIE, 0, at)) >= 0:
-        if (start + at) % 512 == 0:
-            return start + at
-    return None
