@@ -14,11 +14,12 @@ import numpy as np
 
 from .._native import split_holes
 from ..errors import InvalidImageError, UnsafeReferenceError, UsageError, printable
-from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, cut_at_file_end, merge, overlay
+from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, cut_at_file_end, end_of, merge, overlay
 from ..files import Source
 from ..ranges import split_zeros
 from ..references import MAX_DEPTH
 from ..siblings import newer_states
+from ..units import MAX_OFFSET, MIB
 from .info import ImageInfo, Notice, Notify
 from .options import OpenOptions
 
@@ -34,6 +35,8 @@ __all__ = [
 
 # Rows of one window in all layers of a chain together: each keeps its own while it asks the next.
 CHAIN_ROWS = 8 * MAX_ROWS
+# Bytes that a layer over others makes rows of at once, where they answer of few.
+MIN_STRIDE = MIB
 
 
 class Glimpse:
@@ -96,6 +99,9 @@ class ImageFormat(ABC):
         self.notices: list[Notice] = []
         self._noticed: set[Notice] = set()
         self._parent_sources = range(0)  # indices of the parent's sources in ours
+        # Bytes that rows are made of at once: about what the parent answers of, or they would be
+        # made again for each short answer. Any thread may change it.
+        self._stride = MAX_OFFSET
 
     @classmethod
     @abstractmethod
@@ -156,6 +162,7 @@ class ImageFormat(ABC):
             )
         if self.parent is not None:
             max_rows = min(max_rows, CHAIN_ROWS // self.layers)
+            length = min(length, self._stride)
         rows = self.rows(offset, length, max_rows)
         if self.options.ask_holes:
             rows = self._without_holes(rows, max_rows)
@@ -163,7 +170,12 @@ class ImageFormat(ABC):
             rows = merge(rows)
             if len(rows) > max_rows:
                 rows = rows[:max_rows].copy()
+        made = end_of(rows)
         rows = self._over_parent(rows, max_rows)
+        if end_of(rows) < made:
+            self._stride = max(MIN_STRIDE, 2 * (end_of(rows) - offset))
+        else:
+            self._stride = min(MAX_OFFSET, 2 * self._stride)
         sizes = [source.size for source in self.sources]
         return ExtentMap.checked(offset, length, rows, sizes, max_rows)
 
