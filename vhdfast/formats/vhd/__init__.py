@@ -160,7 +160,8 @@ class VhdImage(ImageFormat):
                 f"{footer.checksum:#010x}, and nothing else confirms its values",
                 path=self.source.path,
                 offset=copy.offset + 64,
-                hint="the footer is damaged: copy the image again and compare checksums",
+                hint="the footer is damaged: copy the image again and compare checksums; where "
+                "those bytes are a raw disk's own, say --from raw",
             )
         why = "its size fits the file" if fits else "both copies of the footer agree"
         self.notice(
