@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import CUT_SHORT, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, make_rows
 from ...files import Source
+from ...tables import first_true
 from ...units import MAX_OFFSET
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .dynamic import BlockTable, DynamicHeader
@@ -164,7 +165,8 @@ class VhdImage(ImageFormat):
                 f"{footer.checksum:#010x}, and nothing else confirms its values",
                 path=self.source.path,
                 offset=copy.offset + 64,
-                hint="the footer is damaged: copy the image again and compare checksums",
+                hint="the footer is damaged: copy the image again and compare checksums; where "
+                "those bytes are a raw disk's own, say --from raw",
             )
         why = "its size fits the file" if fits else "both copies of the footer agree"
         self.notice(
@@ -312,6 +314,8 @@ class VhdImage(ImageFormat):
         rows = self.table.rows(offset, length, max_rows)
         if self.table.overlaps.is_complete is False:
             self.notice_no_overlap_search("blocks")
+        if self.limit == self.source.size:
+            self._check_not_cut(rows)
         rows = self.cut_at_end(rows, "block", size=self.limit)
         if self.table.empty_bitmaps and self.parent is None:
             self.notice(
@@ -319,6 +323,24 @@ class VhdImage(ImageFormat):
                 "blocks are stored of which no sector is marked as written; they read as zeros",
             )
         return rows
+
+    def _check_not_cut(self, rows: Rows) -> None:
+        """Raise CorruptImageError where a file without a footer at its end ends in a block.
+
+        Old writers left a last block short, but put the footer behind it: this file was cut.
+        """
+        ends = rows["file_offset"] + rows["length"]
+        at = first_true((rows["kind"] == Kind.DATA) & (ends > self.limit))
+        if at is None:
+            return
+        assert self.table is not None
+        raise CorruptImageError(
+            f"block {int(rows['offset'][at]) // self.table.block_size} has data up to "
+            f"{int(ends[at]):#x}, the file ends at {self.limit:#x} without a footer",
+            path=self.source.path,
+            offset=self.limit,
+            hint=CUT_SHORT,
+        )
 
 
 def _is_guests(end: _Copy, head: _Copy) -> bool:
