@@ -21,6 +21,7 @@ from ..files import Source
 from ..ranges import split_zeros
 from ..references import MAX_DEPTH, References
 from ..siblings import newer_states
+from ..sparse import SparseSource
 from ..streams import Unpacking
 
 __all__ = [
@@ -191,6 +192,8 @@ class ImageFormat(ABC):
         what was opened through options.references.
         """
         self.sources = [source]
+        if isinstance(source, SparseSource):
+            self.sources.append(source.whole)  # where its pieces lie, for native code
         self.source = source
         self.options = options
         self.notices: list[Notice] = []
@@ -256,7 +259,7 @@ class ImageFormat(ABC):
             )
         if self.parent is not None:
             max_rows = min(max_rows, CHAIN_ROWS // self.layers)
-        rows = self.rows(offset, length, max_rows)
+        rows = self._in_pieces(self.rows(offset, length, max_rows), max_rows)
         if self.options.ask_holes:
             rows = self._without_holes(rows, max_rows)
         if self.parent is not None:
@@ -266,6 +269,13 @@ class ImageFormat(ABC):
         rows = self._over_parent(rows, max_rows)
         sizes = [source.size for source in self.sources]
         return ExtentMap.checked(offset, length, rows, sizes, max_rows)
+
+    def _in_pieces(self, rows: Rows, max_rows: int) -> Rows:
+        """The rows with holes of a source that is stored in pieces ZERO, and its pieces found."""
+        if isinstance(self.source, SparseSource):
+            rows = split_zeros(self.source, 0, rows, max_rows)
+            rows = self.source.locate(rows, 0, self.sources.index(self.source.whole))
+        return rows
 
     def _without_holes(self, rows: Rows, max_rows: int) -> Rows:
         for index in np.unique(rows["file"][rows["kind"] == Kind.DATA]):
