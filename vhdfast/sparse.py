@@ -52,25 +52,27 @@ class SparseSource(Source):
         return None
 
     def read(self, offset: int, length: int) -> bytes:
-        length = max(0, min(length, self.size - offset))
+        length = min(length, self.size - offset)
+        if length <= 0:
+            return b""
         return self.read_ranges([(offset, length)], "data of a sparse file")[0]
 
     def read_ranges(self, ranges: Sequence[tuple[int, int]], what: str) -> list[bytes]:
-        if any(offset + length > self.size for offset, length in ranges):
-            return super().read_ranges(ranges, what)  # which says where the file ends
+        for offset, length in ranges:
+            if offset + length > self.size:
+                self.read_exact(offset, length, what)  # says where the file ends
         spans = [self._pieces_of(offset, offset + length) for offset, length in ranges]
-        # What lies between two ends lies in one range of the other file.
-        stored = [
-            (int(places[0]), int((places[-1] + lengths[-1]) - places[0])) if len(places) else (0, 0)
-            for _, lengths, places in spans
+        # Pieces that follow each other lie in one range of the other file.
+        wanted = [
+            (int(places[0]), int(lengths.sum())) for _, lengths, places in spans if len(places)
         ]
+        stored = iter(self.whole.read_ranges(wanted, what))
         found = []
-        data = self.whole.read_ranges(stored, what)
-        for (offset, length), (starts, lengths, _), part in zip(ranges, spans, data, strict=True):
+        for (offset, length), (starts, lengths, _) in zip(ranges, spans, strict=True):
             out = bytearray(length)
+            part = next(stored) if len(starts) else b""
             at = 0
-            columns = zip((starts - offset).tolist(), lengths.tolist(), strict=True)
-            for start, size in columns:
+            for start, size in zip((starts - offset).tolist(), lengths.tolist(), strict=True):
                 out[start : start + size] = part[at : at + size]
                 at += size
             found.append(bytes(out))

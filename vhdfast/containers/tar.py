@@ -52,6 +52,7 @@ EMPTY = b"123456"
 V7_KINDS = (b"\0", b"0", b"1", b"2", b"5")
 # Mode, user, group, size, time, checksum.
 V7_FIELDS = (100, 108, 116, 124, 136, 148, 156)
+V7_DEVICE = (329, 337)  # zeros at most, by GNU tar
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +90,17 @@ def checksum_fits(header: bytes) -> bool:
 
 def is_v7(header: bytes) -> bool:
     """Whether this is a header from before there was a magic: by all fields that it must have."""
-    if (
-        len(header) != BLOCK
-        or not header[0]
-        or header[156:157] not in V7_KINDS
-        or any(header[257:])
-    ):
+    if len(header) != BLOCK or not header[0] or header[156:157] not in V7_KINDS:
         return False
     fields = [header[at:end] for at, end in itertools.pairwise(V7_FIELDS)]
     try:
-        for field in fields:
+        for field in (*fields, *(header[at : at + 8] for at in V7_DEVICE)):
             _octal(field)
     except ValueError:
         return False
-    return all(field.strip(b" \0") for field in fields) and checksum_fits(header)
+    is_filled = all(field.strip(b" \0") for field in fields)
+    is_blank = not any(header[257 : V7_DEVICE[0]]) and not any(header[V7_DEVICE[1] + 8 :])
+    return is_filled and is_blank and checksum_fits(header)
 
 
 def members(source: Source) -> Iterator[TarMember]:

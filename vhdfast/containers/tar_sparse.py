@@ -163,6 +163,7 @@ class OldMap:
         return int(_numbers(self.header[REAL_SIZE])[0])
 
     def read(self, source: Source, offset: int, stored: int) -> Pieces:
+        begin = self.at + IN_HEADER.start
         parts = [_numbers(self.header[IN_HEADER])]
         at, end = self.at + BLOCK, self.at + BLOCK * (1 + self.blocks)
         while at < end:
@@ -174,9 +175,9 @@ class OldMap:
         unused = np.flatnonzero((entries == UNUSED).all(axis=1))
         if len(unused):
             if (entries[unused[0] :] != UNUSED).any():
-                raise _corrupt(source, self.at, f"it has an entry behind its end, {unused[0]}")
+                raise _corrupt(source, begin, f"it has an entry behind its end, {unused[0]}")
             entries = entries[: unused[0]]
-        return Pieces(entries[:, 0], entries[:, 1], self.at + IN_HEADER.start, offset, stored)
+        return Pieces(entries[:, 0], entries[:, 1], begin, offset, stored)
 
 
 def continuation_blocks(source: Source, header: bytes, start: int, limit: int) -> int:
