@@ -18,7 +18,6 @@ from ..errors import (
     printable,
 )
 from ..files import FileSlice, Source
-from ..sparse import SparseSource
 from ..streams import STREAMS, Stream, unpack
 from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions
 from .known import find_known
@@ -171,8 +170,9 @@ def _open_disk(
         options, disk=None, container=f"{kind.title}, {printable(source.path)}"
     )
     image = open_format(inner, name or disk.format, within)
-    if not isinstance(inner, (FileSlice, SparseSource)):
-        image.sources.append(source)  # to be closed, and to stay as it is, like the others
+    if not isinstance(inner, FileSlice):
+        # To be closed, and to stay as it is, like the others; and rows may name it (SparseSource).
+        image.sources.append(source)
     return image
 
 

@@ -192,8 +192,6 @@ class ImageFormat(ABC):
         what was opened through options.references.
         """
         self.sources = [source]
-        if isinstance(source, SparseSource):
-            self.sources.append(source.whole)  # where its pieces lie, for native code
         self.source = source
         self.options = options
         self.notices: list[Notice] = []
@@ -272,10 +270,11 @@ class ImageFormat(ABC):
 
     def _in_pieces(self, rows: Rows, max_rows: int) -> Rows:
         """The rows with holes of a source that is stored in pieces ZERO, and its pieces found."""
-        if isinstance(self.source, SparseSource):
-            rows = split_zeros(self.source, 0, rows, max_rows)
-            rows = self.source.locate(rows, 0, self.sources.index(self.source.whole))
-        return rows
+        source = self.source
+        if not isinstance(source, SparseSource) or source.whole not in self.sources:
+            return rows
+        rows = split_zeros(source, 0, rows, max_rows)
+        return source.locate(rows, 0, self.sources.index(source.whole))
 
     def _without_holes(self, rows: Rows, max_rows: int) -> Rows:
         for index in np.unique(rows["file"][rows["kind"] == Kind.DATA]):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import vhdfast
 from tests.support import KIB, MIB, SparseFile, pattern, rows_of
-from tests.support.build_qcow2 import Qcow2
+from tests.support.build_qcow2 import Qcow2, zstd_frame
 from tests.support.build_sparse_tar import (
     ENCODINGS,
     in_extended_header,
@@ -30,7 +30,9 @@ from tests.support.build_sparse_tar import (
     sparse_member,
 )
 from tests.support.build_tar import archive, envelope, header, member, number, padded
+from tests.support.build_vdi import DIFFERENCING, IMAGE_ID, vdi
 from tests.support.build_vhd import fixed
+from tests.support.build_vhdx import Data, Entry, write_vhdx
 from tests.support.web import WebServer
 from tests.unit.containers.conftest import open_files
 from vhdfast import open_image
@@ -109,7 +111,7 @@ def test_what_programs_write_is_the_disk_that_was_packed(tmp_path: Path, program
 
 @pytest.mark.parametrize(
     ("suffix", "compress"),
-    [(".gz", gzip.compress), (".xz", lzma.compress), (".tar", None)],
+    [(".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstd_frame), ("", None)],
 )
 def test_an_image_for_google_is_converted(
     tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes] | None
@@ -215,6 +217,41 @@ def test_an_image_of_another_format_may_be_stored_sparse(tmp_path: Path, encodin
     result = vhdfast.convert(path, tmp_path / "out.vhd", verify_copy=True)
     assert result.verified == MIB  # the other one is known to be zeros
     assert vhdfast.compare(plain, tmp_path / "out.vhd").same
+
+
+def test_a_log_that_is_replayed_is_a_source_beside_the_archive(tmp_path: Path) -> None:
+    sector = b"replayed".ljust(4096, b"#")
+    payload = 4 * MIB
+    plain = write_vhdx(
+        tmp_path / "d.vhdx", virtual_size=4 * MIB, blocks={0: pattern(0, MIB), 1: pattern(1, MIB)},
+        entries=[Entry(1, [Data(payload + 8192, sector)])],
+    )  # fmt: skip
+    path = archive(pack_sparse("1.0", "d.vhdx", plain.read_bytes())).write(tmp_path / "x.tar")
+    content = bytearray(pattern(0, MIB) + pattern(1, MIB))
+    content[8192:12288] = sector
+    with open_image(path) as image:
+        assert image.info().details["log"] == "dirty, replayed in memory"
+        assert image.pread(0, 4 * MIB) == bytes(content) + bytes(2 * MIB)
+        assert [row[2:4] for row in rows_of(image.windows())] == [
+            ("DATA", 2), ("DATA", 1), ("DATA", 2), ("ZERO", None),
+        ]  # fmt: skip
+
+
+def test_the_sources_of_a_parent_lie_between_it_and_the_archive(tmp_path: Path) -> None:
+    base = vdi(virtual_size=2 * MIB, blocks={0: pattern(1, MIB), 1: pattern(2, MIB)})
+    parent = base.write(tmp_path / "base.vdi")
+    child = vdi(
+        virtual_size=2 * MIB, blocks={1: pattern(3, 5000)}, image_type=DIFFERENCING,
+        link_id=IMAGE_ID,
+    )  # fmt: skip
+    part = pack_sparse("old", "d.vdi", child.get(0, child.size))
+    path = archive(part).write(tmp_path / "x.tar")
+    with open_image(path, parents=[parent]) as image:
+        assert image.pread(0, MIB) == pattern(1, MIB)
+        assert image.pread(MIB, MIB) == pattern(3, 5000) + bytes(MIB - 5000)
+        assert [row[2:4] for row in rows_of(image.windows())] == [
+            ("DATA", 1), ("DATA", 2), ("ZERO", None),
+        ]  # fmt: skip
 
 
 def test_a_fixed_vhd_may_be_stored_sparse(tmp_path: Path) -> None:
