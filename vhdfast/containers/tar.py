@@ -24,7 +24,7 @@ MAGIC_OFFSET = 257
 MAGIC = b"ustar"
 MAX_HEADERS = 4096
 # Of all extended headers together; those of sparse members hold maps.
-MAX_EXTENDED = 4 << 20
+MAX_EXTENDED = 2 << 20
 
 REGULAR = b"0\x007"
 LONG_NAME, LONG_LINK = b"L", b"K"
@@ -43,9 +43,9 @@ SPARSE_KEYS = (
     tar_sparse.SIZE_OF_STAR,
     tar_sparse.HOLES_OF_SUN,
 )
-KEPT_KEYS = ("path", "size", *SPARSE_KEYS)
+KEPT_KEYS = {key.encode(): key for key in ("path", "size", *SPARSE_KEYS)}
 # Of a map in records of its own, which come by turns.
-ENTRY_KEYS = ("GNU.sparse.offset", "GNU.sparse.numbytes")
+ENTRY_KEYS = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 MAX_MAP_BLOCKS = tar_sparse.MAX_PIECES // tar_sparse.PER_BLOCK
 # Links, devices, directories and FIFOs: whatever their size says, nothing is stored.
 EMPTY = b"123456"
@@ -143,7 +143,7 @@ def members(source: Source) -> Iterator[TarMember]:
             elif kind == EXTENDED:
                 own.update(_records(source, data, start))
             elif kind == GLOBAL:
-                common.update(_records(source, data, start))
+                common.update(_common(source, data, start))
             offset = start + round_up(size, BLOCK)
             continue
         if kind == CONTINUED:
@@ -237,9 +237,8 @@ def _records(source: Source, data: bytes, start: int) -> dict[str, str]:
         length = int(digits) if digits.isdigit() else 0
         record = data[at : at + length]
         key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
-        name = _text(key)
-        is_entry = name in ENTRY_KEYS
-        is_wrong = is_entry and (name != ENTRY_KEYS[len(entries) % 2] or not value.isdigit())
+        is_entry = key in ENTRY_KEYS
+        is_wrong = is_entry and (key != ENTRY_KEYS[len(entries) % 2] or not value.isdigit())
         if len(record) != length or not record.endswith(b"\n") or not key or not equals or is_wrong:
             raise CorruptImageError(
                 "a record of an extended tar header is no LENGTH KEY=VALUE",
@@ -249,11 +248,25 @@ def _records(source: Source, data: bytes, start: int) -> dict[str, str]:
             )
         if is_entry:
             entries.append(value)
-        elif name in KEPT_KEYS:
-            found[name] = _text(value)
+        elif key in KEPT_KEYS:
+            found[KEPT_KEYS[key]] = _text(value)
         at += length
     if entries:
         found[tar_sparse.PAIRS] = os.fsdecode(b",".join(entries))
+    return found
+
+
+def _common(source: Source, data: bytes, start: int) -> dict[str, str]:
+    """Records of a global header: a map of all members would be read for each of them."""
+    found = _records(source, data, start)
+    if set(found) - {"path", "size"}:
+        raise UnsupportedImageError(
+            "a global tar header says that the members behind it are sparse, which no program "
+            "writes",
+            path=source.path,
+            offset=start,
+            hint="unpack the archive first (tar -xf) and name the disk in it",
+        )
     return found
 
 

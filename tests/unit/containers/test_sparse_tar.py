@@ -29,7 +29,7 @@ from tests.support.build_sparse_tar import (
     pax_10,
     sparse_member,
 )
-from tests.support.build_tar import archive, envelope, header, member, number, padded
+from tests.support.build_tar import archive, envelope, header, member, number, padded, pax
 from tests.support.build_vdi import DIFFERENCING, IMAGE_ID, vdi
 from tests.support.build_vhd import fixed
 from tests.support.build_vhdx import Data, Entry, write_vhdx
@@ -460,6 +460,11 @@ def test_versions_that_are_not_known(refused: Refused, version: tuple[str, str])
 def test_sparse_in_the_way_of_other_programs(refused: Refused, record: tuple[str, str]) -> None:
     part = in_extended_header("d.raw", [record], DATA)
     refused(UnsupportedImageError, archive(part), "star or Solaris", "tar -xf")
+
+
+def test_a_global_header_that_makes_members_sparse(refused: Refused) -> None:
+    said = pax([("GNU.sparse.map", "0,512")], b"g")
+    refused(UnsupportedImageError, archive(said, member("d.raw", DATA)), "global", offset=512)
 
 
 def test_a_real_size_that_is_what_is_stored_is_not_sparse(tmp_path: Path) -> None:
