@@ -295,7 +295,7 @@ LAYERS = (
     ("remote", "streams", "guest"),
     ("formats",),
     ("containers", "image", "outputs"),
-    ("plan", "comparing"),
+    ("plan", "comparing", "patched"),
     ("api",),
     ("cli",),
     ("__main__",),
