@@ -291,7 +291,7 @@ def test_no_file_outgrows_a_reader() -> None:
 LAYERS = (
     ("errors", "_native", "_codecs"),
     ("units", "extents", "files", "monitor", "contents", "windows_names", "vmware"),
-    ("engine", "codecs", "ranges", "tables", "siblings", "references"),
+    ("engine", "codecs", "ranges", "tables", "siblings", "references", "edits"),
     ("remote", "streams"),
     ("formats",),
     ("containers", "image", "outputs"),
