@@ -292,7 +292,7 @@ LAYERS = (
     ("errors", "_native", "_codecs"),
     ("units", "extents", "files", "monitor", "contents", "windows_names", "vmware"),
     ("engine", "codecs", "ranges", "tables", "siblings", "references", "edits"),
-    ("remote", "streams"),
+    ("remote", "streams", "guest"),
     ("formats",),
     ("containers", "image", "outputs"),
     ("plan", "comparing"),
