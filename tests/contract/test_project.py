@@ -343,7 +343,7 @@ def test_no_file_outgrows_a_reader() -> None:
 LAYERS = (
     ("errors", "_native", "_codecs"),
     ("units", "extents", "files", "monitor", "contents", "windows_names", "vmware"),
-    ("engine", "codecs", "ranges", "sparse", "tables", "siblings", "references"),
+    ("engine", "codecs", "ranges", "sparse", "tables", "siblings", "references", "edits"),
     ("remote", "streams", "guest"),
     ("formats",),
     ("containers", "image", "outputs"),
