@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from . import contents
 from .comparing import Comparison, compare_images, verify
-from .engine import run
+from .copying import copy
 from .errors import (
     ImageError,
     NoSpaceError,
@@ -30,7 +29,7 @@ from .formats import Notice, OpenOptions, ReadOptions
 from .image import Image, open_as, open_image
 from .monitor import Monitor
 from .outputs import OUTPUTS, FileOutput, TargetOptions
-from .plan import Segment, Survey, segments, survey
+from .plan import Survey, survey
 from .streams import Spool, Unpacking
 from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 
@@ -54,7 +53,7 @@ class ConvertPlan:
     target_format: str
     source_size: int  # virtual size before rounding
     target_size: int  # and after
-    file_size: int  # of the target, with what stands behind the disk
+    file_size: int  # of the target, with what is not the disk; of one that stores blocks at most
     data: int  # stored in the source, to be read; zeros among them are not written
     zero: int  # known to be zero, not read
     space_needed: int  # at most
@@ -72,6 +71,7 @@ class ConvertResult:
     read: int  # from the source
     written: int  # to the target
     zeros_found: int  # read, and found to be zero
+    file_size: int  # of the target
     seconds: float  # until the target was durable under its name
     verified: int | None  # bytes compared by --verify
     notices: tuple[Notice, ...]
@@ -98,8 +98,8 @@ def convert(
 ) -> ConvertResult:
     """Convert a disk image into `target`, which gets its name only when all of it is durable.
 
-    to: an output ("fixed-vhd", "raw"). align: the virtual size is rounded up to a multiple of it
-    (1 MiB for a fixed VHD, 512 bytes for raw). size: a larger virtual size to end with.
+    to: an output ("fixed-vhd", "dynamic-vhd", "raw"). align: the virtual size is rounded up to a
+    multiple of it (1 MiB for a VHD, 512 bytes for raw). size: a larger virtual size to end with.
     force: replace an existing target. allocate: reserve all of its bytes. unique_id: UUID of the
     disk. verify_copy: read both sides back and compare. allow_4kn: take a partition table made for
     4096-byte sectors. check_space: False starts even where the map says that the target may not
@@ -125,12 +125,12 @@ def convert(
         if check_space:
             _check_space(plan)
         try:
-            spool = _spool_to_adopt(image)
+            spool = _spool_to_adopt(image, output)
             if spool is not None and output.adopt(spool, image.virtual_size):
                 counts = (found.data, found.data, 0)
             else:
                 output.create()
-                counts = _copy(image, output, found, jobs, rate, monitor)
+                counts = copy(image, output, found, jobs, rate, monitor)
             image.check_unchanged()
             output.seal()
             verified = None
@@ -143,7 +143,7 @@ def convert(
             output.abort()
             raise
         return ConvertResult(
-            plan, *counts, time.monotonic() - started, verified, image.notices
+            plan, *counts, output.file_size, time.monotonic() - started, verified, image.notices
         )
 
 
@@ -225,16 +225,16 @@ def _prepare(
     target_size = _target_size(image, limits.alignment if align is None else align, size)
     if target_size > limits.max_size:
         raise TargetTooLargeError(
-            f"the disk would have {format_bytes(target_size)}, a {to} for Azure at most "
+            f"the disk would have {format_bytes(target_size)}, a {to} holds at most "
             f"{format_bytes(limits.max_size)}",
             path=path,
             hint="shrink the disk in the guest first",
         )
     output = kind(path, target_size, options)
     output.check_target()
-    found = survey(image)
+    found = survey(image, kind.block_size)
     info = image.info()
-    spool = _spool_to_adopt(image)
+    spool = _spool_to_adopt(image, output)
     free = _free_space(output.directory)
     if free is not None and spool is not None:
         # What it takes there becomes the target's.
@@ -248,10 +248,12 @@ def _prepare(
         target_format=to,
         source_size=image.virtual_size,
         target_size=target_size,
-        file_size=output.file_size,
+        file_size=output.largest_file(found.blocks),
         data=found.data,
         zero=found.zero,
-        space_needed=output.file_size if options.allocate else found.data + limits.overhead,
+        space_needed=output.largest_file(found.blocks)
+        if options.allocate
+        else found.data + output.overhead(found.blocks),
         space_free=free,
         jobs=jobs or 0,
         notices=image.notices,
@@ -297,9 +299,11 @@ def _check_before_unpacking(
     kind(path, 0, options).check_target()
 
 
-def _spool_to_adopt(image: Image) -> Spool | None:
+def _spool_to_adopt(image: Image, output: FileOutput) -> Spool | None:
     """The unpacked stream where it can become the target itself."""
     source = image.layer.source
+    if output.block_size:
+        return None
     if isinstance(source, Spool) and source.may_be_kept and image.layer.is_flat:
         return source
     return None
@@ -381,40 +385,7 @@ def _source_date_epoch() -> float | None:
         ) from error
 
 
-# ---- the copy -----------------------------------------------------------------------------------
-
-
-def _copy(
-    image: Image,
-    output: FileOutput,
-    found: Survey,
-    jobs: int | None,
-    rate: int | None,
-    monitor: Monitor | None,
-) -> tuple[int, int, int]:
-    """(bytes read, written, found zero)."""
-    # Blocks are made ahead until so much of the data turns out to be zeros that giving them back
-    # costs more than having them early gains.
-    eager, careful = output.sink(allocate_ahead=True), output.sink(allocate_ahead=False)
-    totals = [0, 0, 0]
-    lock = threading.Lock()
-
-    def do(segment: Segment, scratch: memoryview) -> int:
-        read, _, zeros = totals
-        sink = careful if zeros * 4 > read else eager
-        counts = image.copy_rows(segment.rows, sink, scratch)
-        with lock:
-            for column, count in enumerate(counts):
-                totals[column] += count
-        return segment.stored
-
-    work = (segment for segment in segments(image, found.whole) if segment.stored)
-    run(
-        work, do, what="copying", total=found.data, jobs=jobs, rate=rate,
-        cost=lambda segment: segment.stored, monitor=monitor,
-    )  # fmt: skip
-    read, written, zeros = totals
-    return read, written, zeros
+# ---- after the copy -----------------------------------------------------------------------------
 
 
 def _verify(

@@ -40,7 +40,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_optional_value(
         "--align", "1M", type=size, metavar="SIZE",
         help="round the virtual size up to a multiple of SIZE, given as --align=SIZE (default: 1M "
-        "for a fixed VHD, 512 for raw)",
+        "for a VHD, 512 for raw)",
     )  # fmt: skip
     parser.add_argument(
         "--size", type=size, metavar="SIZE", help="make the disk this large (never smaller)"
@@ -187,13 +187,28 @@ def _print_plan(plan: ConvertPlan, console: Console) -> None:
             ("reads", ", ".join(plan.files) if len(plan.files) > 1 else ""),
             ("target", f"{plan.target} ({plan.target_format})"),
             ("virtual size", _sizes(plan)),
-            ("file size", format_bytes(plan.file_size)),
+            ("file size", _most(plan) + format_bytes(plan.file_size)),
             ("to copy", f"{format_size(plan.data)}, {format_size(plan.zero)} are known zeros"),
             ("space needed", f"up to {format_size(plan.space_needed)}, {free} free"),
         ]
     )
     for line in lines:
         console.text(line)
+    _print_note(plan, console)
+
+
+def _most(plan: ConvertPlan) -> str:
+    from ..outputs import OUTPUTS, FileOutput
+
+    kind = OUTPUTS[plan.target_format]
+    return "at most " if issubclass(kind, FileOutput) and kind.block_size else ""
+
+
+def _print_note(plan: ConvertPlan, console: Console) -> None:
+    from ..outputs import OUTPUTS
+
+    if OUTPUTS[plan.target_format].note:
+        console.text(f"note: {OUTPUTS[plan.target_format].note}")
 
 
 def _sizes(plan: ConvertPlan) -> str:
@@ -214,6 +229,7 @@ def _print_result(result: ConvertResult, console: Console) -> None:
             "written": result.written,
             "zeros_found": result.zeros_found,
             "zeros_known": plan.zero,
+            "file_size": result.file_size,
             "verified": result.verified,
             "seconds": round(result.seconds, 3),
             "notices": result.notices,
@@ -224,7 +240,7 @@ def _print_result(result: ConvertResult, console: Console) -> None:
     verified = "" if result.verified is None else f"{format_size(result.verified)} compared, equal"
     lines = columns(
         [
-            ("wrote", f"{plan.target} ({plan.target_format}, {format_bytes(plan.file_size)})"),
+            ("wrote", f"{plan.target} ({plan.target_format}, {format_bytes(result.file_size)})"),
             ("virtual size", _sizes(plan)),
             ("copied", format_bytes(result.written)),
             (
@@ -242,3 +258,4 @@ def _print_result(result: ConvertResult, console: Console) -> None:
     )
     for line in lines:
         console.text(line)
+    _print_note(plan, console)
