@@ -14,11 +14,21 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._native import crc32c, is_zero, vhd_checksum, zero_runs
-    from .api import ConvertPlan, ConvertResult, compare, convert, plan_conversion
+    from .api import (
+        ConvertPlan,
+        ConvertResult,
+        Created,
+        compare,
+        convert,
+        create,
+        hash_image,
+        plan_conversion,
+    )
     from .comparing import Comparison
     from .errors import VhdfastError
     from .extents import EXTENT, Extent, ExtentMap, Kind
     from .formats import ImageInfo, Notice
+    from .hashing import DiskDigest
     from .image import Image, open_image
     from .monitor import Monitor
 
@@ -29,8 +39,11 @@ _HOME = {
     "zero_runs": "_native",
     "ConvertPlan": "api",
     "ConvertResult": "api",
+    "Created": "api",
     "compare": "api",
     "convert": "api",
+    "create": "api",
+    "hash_image": "api",
     "plan_conversion": "api",
     "Comparison": "comparing",
     "VhdfastError": "errors",
@@ -40,6 +53,7 @@ _HOME = {
     "Kind": "extents",
     "ImageInfo": "formats",
     "Notice": "formats",
+    "DiskDigest": "hashing",
     "Image": "image",
     "open_image": "image",
     "Monitor": "monitor",
@@ -50,6 +64,8 @@ __all__ = [
     "Comparison",
     "ConvertPlan",
     "ConvertResult",
+    "Created",
+    "DiskDigest",
     "Extent",
     "ExtentMap",
     "Image",
@@ -61,6 +77,8 @@ __all__ = [
     "compare",
     "convert",
     "crc32c",
+    "create",
+    "hash_image",
     "is_zero",
     "open_image",
     "plan_conversion",

@@ -26,6 +26,7 @@ from .errors import (
 )
 from .files import Source
 from .formats import Notice, OpenOptions, ReadOptions
+from .hashing import DiskDigest, Expected, hash_disk
 from .image import Image, open_as, open_image
 from .monitor import Monitor
 from .outputs import OUTPUTS, FileOutput, TargetOptions
@@ -36,7 +37,17 @@ from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ConvertPlan", "ConvertResult", "compare", "convert", "plan_conversion"]
+__all__ = [
+    "ConvertPlan",
+    "ConvertResult",
+    "Created",
+    "check_digest",
+    "compare",
+    "convert",
+    "create",
+    "hash_image",
+    "plan_conversion",
+]
 
 Path = str | os.PathLike[str]
 
@@ -175,6 +186,101 @@ def plan_conversion(
         return plan
 
 
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new disk; sizes in bytes."""
+
+    target: str
+    target_format: str
+    virtual_size: int
+    file_size: int
+
+
+def create(
+    target: Path,
+    size: int,
+    *,
+    to: str = "fixed-vhd",
+    align: int | None = None,
+    force: bool = False,
+    allocate: bool = False,
+    unique_id: str | None = None,
+    dry_run: bool = False,
+) -> Created:
+    """Make an empty disk, all zeros, of at least `size` bytes; its size costs no time.
+
+    The other arguments are those of `convert`. dry_run: look whether it can be made, and make
+    nothing. Raises UsageError, TargetError, CopyError; then the target is as it was before.
+    """
+    kind = _output_kind(to)
+    path = os.fspath(target)
+    if size <= 0:
+        raise UsageError(f"a disk of {size} bytes", path=path, hint="give at least one sector")
+    rounded = _rounded(size, kind.constraints.alignment if align is None else align, path)
+    _check_largest(rounded, kind, path, "make it smaller")
+    options = TargetOptions(force, allocate, _checked_uuid(unique_id), _source_date_epoch())
+    output = kind(path, rounded, options)
+    output.check_target()
+    if not dry_run:
+        try:
+            output.create()
+            output.seal()
+            output.publish()
+        except BaseException:
+            output.abort()
+            raise
+    return Created(path, to, rounded, output.file_size)
+
+
+def hash_image(
+    source: Path,
+    *,
+    size: int | None = None,
+    align: int | None = None,
+    plain: bool = False,
+    from_format: str | None = None,
+    jobs: int | None = None,
+    monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
+) -> DiskDigest:
+    """A digest of the disk in an image, the same for every format (docs/hash.md).
+
+    size: hash as if zeros followed the disk up to there. align: the same up to a multiple of it.
+    plain: what sha256sum gives for the disk as a raw file. reading: ReadOptions. Raises UsageError
+    where size is below the disk's, and what opening and reading raise.
+    """
+    _check_jobs(jobs)
+    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor, jobs))
+    with open_as(source, from_format, how) as image:
+        end = image.virtual_size if size is None else size
+        end = end if align is None else _rounded(end, align, image.path)
+        digest = hash_disk(image, end, plain=plain, jobs=jobs, monitor=monitor)
+        image.check_unchanged()
+        return digest
+
+
+def check_digest(
+    expected: Expected,
+    *,
+    from_format: str | None = None,
+    jobs: int | None = None,
+    monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
+) -> DiskDigest | None:
+    """The digest to hold against a line of a list; None where the disk is larger than its size.
+
+    Raises what opening and reading raise.
+    """
+    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor, jobs))
+    with open_as(expected.path, from_format, how) as image:
+        if expected.size is not None and expected.size < image.virtual_size:
+            return None
+        plain = expected.size is None
+        digest = hash_disk(image, expected.size, plain=plain, jobs=jobs, monitor=monitor)
+        image.check_unchanged()
+        return digest
+
+
 def compare(
     left: Path,
     right: Path,
@@ -223,13 +329,7 @@ def _prepare(
     _check_sector_size(image, allow_4kn)
     limits = kind.constraints
     target_size = _target_size(image, limits.alignment if align is None else align, size)
-    if target_size > limits.max_size:
-        raise TargetTooLargeError(
-            f"the disk would have {format_bytes(target_size)}, a {to} holds at most "
-            f"{format_bytes(limits.max_size)}",
-            path=path,
-            hint="shrink the disk in the guest first",
-        )
+    _check_largest(target_size, kind, path, "shrink the disk in the guest first")
     output = kind(path, target_size, options)
     output.check_target()
     found = survey(image, kind.block_size)
@@ -325,19 +425,30 @@ def _check_sector_size(image: Image, allow_4kn: bool) -> None:
 
 def _target_size(image: Image, align: int, size: int | None) -> int:
     """The virtual size that the target gets, bytes."""
-    _check_align(align)
     if size is not None and size < image.virtual_size:
         raise UsageError(
             f"--size {size} is smaller than the disk of {format_bytes(image.virtual_size)}",
             hint="shrink the disk in the guest first; vhdfast never cuts data off",
         )
-    rounded = round_up(image.virtual_size if size is None else size, align)
+    return _rounded(image.virtual_size if size is None else size, align, image.path)
+
+
+def _rounded(size: int, align: int, path: str) -> int:
+    _check_align(align)
+    rounded = round_up(size, align)
     if rounded > MAX_OFFSET:
-        raise ImageError(
-            f"a disk of {image.virtual_size} bytes cannot be rounded up to {align}",
-            path=image.path,
-        )
+        raise ImageError(f"a disk of {size} bytes cannot be rounded up to {align}", path=path)
     return rounded
+
+
+def _check_largest(size: int, kind: type[FileOutput], path: str, hint: str) -> None:
+    if size > kind.constraints.max_size:
+        raise TargetTooLargeError(
+            f"the disk would have {format_bytes(size)}, a {kind.name} holds at most "
+            f"{format_bytes(kind.constraints.max_size)}",
+            path=path,
+            hint=f"{hint}, or choose another output",
+        )
 
 
 def _free_space(directory: str) -> int | None:

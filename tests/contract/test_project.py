@@ -296,7 +296,7 @@ LAYERS = (
     ("formats",),
     ("containers", "image", "outputs"),
     ("plan", "comparing"),
-    ("copying",),
+    ("copying", "hashing"),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import pkgutil
 import shlex
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..units import format_bytes, format_size
-from ._options import Parser, add_source_options, add_work_options, read_options, size
+from ._options import (
+    Parser,
+    add_source_options,
+    add_work_options,
+    output_names,
+    read_options,
+    size,
+)
 from ._output import Console, columns, make_monitor
 
 if TYPE_CHECKING:
@@ -32,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("source", metavar="SRC", help="image file, block device or URL to read")
     parser.add_argument("target", metavar="DST", nargs="?", help="file or directory to write")
     parser.add_argument(
-        "-O", "--to", choices=_outputs(), help="what to write (default: fixed-vhd)"
+        "-O", "--to", choices=output_names(), help="what to write (default: fixed-vhd)"
     )
     parser.add_argument(
         "--fixed", action="store_true", help="write a fixed VHD, the same as --to fixed-vhd"
@@ -70,13 +76,6 @@ def add_arguments(parser: Parser) -> None:
     )
     add_source_options(parser)
     add_work_options(parser)
-
-
-def _outputs() -> list[str]:
-    """The outputs by their files' names: importing them would make --help slow."""
-    folder = os.path.join(os.path.dirname(__file__), os.pardir, "outputs")
-    names = (module.name for module in pkgutil.iter_modules([folder]) if module.name != "base")
-    return sorted(name.replace("_", "-") for name in names)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
