@@ -121,18 +121,19 @@ def run(
         nonlocal done
         _local.stop = stop
         try:
-            with mmap.mmap(-1, scratch_bytes) as pages, memoryview(pages) as scratch:
-                while not stop.is_set():
-                    with lock:
-                        item = next(work, None)
-                    if item is None:
-                        return
-                    limit.wait(cost(item))
-                    if stop.is_set():
-                        return
-                    worth = do(item, scratch)
-                    with lock:
-                        done += worth
+            # Not closed by hand: the traceback of a failure may still hold slices of it.
+            scratch = memoryview(mmap.mmap(-1, scratch_bytes))
+            while not stop.is_set():
+                with lock:
+                    item = next(work, None)
+                if item is None:
+                    return
+                limit.wait(cost(item))
+                if stop.is_set():
+                    return
+                worth = do(item, scratch)
+                with lock:
+                    done += worth
         except BaseException as error:
             with lock:
                 failures.append(error)

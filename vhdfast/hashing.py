@@ -20,6 +20,7 @@ from ._native import is_zero
 from .engine import SCRATCH_BYTES, Turns, run, should_stop
 from .errors import ReadError, UsageError
 from .files import is_url
+from .formats import Notice
 from .image import Image
 from .monitor import Monitor
 from .plan import Segment, blocks
@@ -49,7 +50,8 @@ class DiskDigest:
     """A digest of a disk; sizes in bytes.
 
     algorithm: "sha256-1m" or "sha256". hex: 64 lower-case digits. size: what was hashed, the disk
-    and zeros behind it. read: bytes of the disk that were read for it.
+    and zeros behind it. read: bytes of the disk that were read for it. notices: warnings about the
+    image.
     """
 
     algorithm: str
@@ -57,6 +59,7 @@ class DiskDigest:
     size: int
     virtual_size: int
     read: int
+    notices: tuple[Notice, ...] = ()
 
     @property
     def text(self) -> str:
@@ -216,7 +219,7 @@ def _hash(
         monitor=_Progress(monitor, digest), scratch_bytes=piece,
     )  # fmt: skip
     algorithm = PLAIN if isinstance(digest, _Plain) else TREE
-    return DiskDigest(algorithm, digest.finish(), end, image.virtual_size, read)
+    return DiskDigest(algorithm, digest.finish(), end, image.virtual_size, read, image.notices)
 
 
 # ---- lines of digests ---------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     if args.check is None:
-        return _hash(args, console)
+        return _print(args, console)
     if args.images or args.plain or args.size is not None or args.align is not None:
         raise UsageError(
             "--check takes images, sizes and algorithms from its file", hint="leave them out"
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return _check(args, console)
 
 
-def _hash(args: argparse.Namespace, console: Console) -> int:
+def _print(args: argparse.Namespace, console: Console) -> int:
     from ..hashing import digest_line
 
     if not args.images:
@@ -69,6 +69,8 @@ def _hash(args: argparse.Namespace, console: Console) -> int:
     for path in args.images:
         digest = _digest(args, path, args.plain, args.size, args.align)
         console.text(digest_line(digest, path))
+        for notice in digest.notices:
+            console.warn(f"{path}: {notice}")
         found.append({"path": path, "digest": digest.text, **dataclasses.asdict(digest)})
     console.json("hash", {"images": found})
     return 0
@@ -105,6 +107,8 @@ def _check(args: argparse.Namespace, console: Console) -> int:
             status = max(status, caught.exit_code)
         else:
             found = None if digest is None else digest.text
+            for notice in digest.notices if digest else ():
+                console.warn(f"{expected.path}: {notice}")
             if found != expected.text:
                 verdict = "FAILED" if digest else "FAILED: the disk is larger than what was hashed"
                 status = max(status, 1)
