@@ -348,7 +348,7 @@ LAYERS = (
     ("formats",),
     ("containers", "image", "outputs"),
     ("plan", "comparing", "patched"),
-    ("checks",),
+    ("copying", "hashing", "checks"),
     ("report",),
     ("api",),
     ("cli",),
