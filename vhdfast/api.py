@@ -37,7 +37,9 @@ from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ConvertPlan", "ConvertResult", "compare", "convert", "plan_conversion"]
+    from .doctor import Item
+
+__all__ = ["ConvertPlan", "ConvertResult", "compare", "convert", "doctor", "plan_conversion"]
 
 Path = str | os.PathLike[str]
 
@@ -200,6 +202,18 @@ def compare(
         one.check_unchanged()
         other.check_unchanged()
         return answer
+
+
+def doctor(*, qemu_img: Path | None = None, directory: Path = ".") -> tuple[Item, ...]:
+    """What this machine is like: its qemu-img, vhdfast with its libraries, a directory.
+
+    qemu_img: a program; what PATH leads to where None. What is wrong is an item, not an exception.
+    Raises UsageError where there is no such program or directory.
+    """
+    from .doctor import Request, examine
+
+    program = None if qemu_img is None else os.fspath(qemu_img)
+    return examine(Request(program, os.fspath(directory)))
 
 
 # ---- before the copy ----------------------------------------------------------------------------

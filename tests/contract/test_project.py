@@ -296,6 +296,7 @@ LAYERS = (
     ("formats",),
     ("containers", "image", "outputs"),
     ("plan", "comparing"),
+    ("doctor",),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -1,0 +1,88 @@
+"""Running a program that may be broken: for so long at most, and reading so much at most."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import printable
+
+__all__ = ["TIMEOUT_S", "Ran", "run_program"]
+
+TIMEOUT_S = 30.0
+MAX_OUTPUT = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a program ended.
+
+    status: its exit status, None where it did not end by itself. failure: why it is of no use ("it
+    did not end within 30 s"), None where it ended with 0. output: of both streams, its beginning.
+    """
+
+    status: int | None
+    output: str
+    failure: str | None
+
+
+def run_program(
+    command: Sequence[str], directory: str | None = None, timeout_s: float = TIMEOUT_S
+) -> Ran:
+    """Run a program without input; it and all that it started are ended when time is up."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        process = subprocess.Popen(
+            command, cwd=directory, env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return Ran(None, "", f"it cannot be run: {reason}")
+    try:
+        deadline = time.monotonic() + timeout_s
+        output, is_over = _read(process, deadline)
+        try:
+            if not is_over:
+                raise subprocess.TimeoutExpired(command, timeout_s)
+            status = process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return Ran(None, output, f"it did not end within {timeout_s:g} s")
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    if status < 0:
+        return Ran(status, output, f"it was ended by signal {-status}")
+    if status:
+        said = _last_line(output)
+        return Ran(status, output, f"it ended with status {status}" + (f": {said}" if said else ""))
+    return Ran(status, output, None)
+
+
+def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bool]:
+    """(what it printed, whether it closed its output in time); what is too much is not kept."""
+    assert process.stdout is not None
+    kept = bytearray()
+    is_over = False
+    with selectors.DefaultSelector() as ready:
+        ready.register(process.stdout, selectors.EVENT_READ)
+        while not is_over and (left := deadline - time.monotonic()) > 0:
+            if ready.select(left):
+                part = os.read(process.stdout.fileno(), MAX_OUTPUT)
+                kept += part[: MAX_OUTPUT - len(kept)]
+                is_over = not part
+    return kept.decode("utf-8", "replace"), is_over
+
+
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return printable(lines[-1], 200) if lines else ""
