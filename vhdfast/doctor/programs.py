@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..errors import printable
 
-__all__ = ["TIMEOUT_S", "Ran", "run_program"]
+__all__ = ["Ran", "run_program"]
 
 TIMEOUT_S = 30.0
 MAX_OUTPUT = 64 << 10
@@ -31,11 +31,13 @@ class Ran:
     output: str
     failure: str | None
 
+    @property
+    def has_ended(self) -> bool:
+        return self.status is not None
 
-def run_program(
-    command: Sequence[str], directory: str | None = None, timeout_s: float = TIMEOUT_S
-) -> Ran:
-    """Run a program without input; it and all that it started are ended when time is up."""
+
+def run_program(command: Sequence[str], directory: str | None = None) -> Ran:
+    """Run a program without input; it and all that it started are ended after TIMEOUT_S."""
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         process = subprocess.Popen(
@@ -46,14 +48,14 @@ def run_program(
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return Ran(None, "", f"it cannot be run: {reason}")
     try:
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + TIMEOUT_S
         output, is_over = _read(process, deadline)
         try:
             if not is_over:
-                raise subprocess.TimeoutExpired(command, timeout_s)
+                raise subprocess.TimeoutExpired(command, TIMEOUT_S)
             status = process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            return Ran(None, output, f"it did not end within {timeout_s:g} s")
+            return Ran(None, output, f"it did not end within {TIMEOUT_S:g} s")
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -5,7 +5,6 @@ The trial outranks the version's number: distributions carry changes back.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 import shutil
@@ -55,8 +54,8 @@ class QemuImg(Examination):
         details: dict[str, Any] = {"path": program, "version": None, "package": None}
         if version is None:
             yield _no_version(program, asked, details)
-            if asked.status is None:
-                return  # it hangs or cannot be run: so would the trials
+            if not asked.has_ended:
+                return  # nor would the trials
         else:
             details |= {
                 "version": ".".join(map(str, version.number)) + version.suffix,
@@ -99,7 +98,7 @@ def _as_typed(program: str, wanted: str | None, stand_in: str | None) -> str:
 def _ask_version(program: str) -> Ran:
     """What --version prints; versions before 2.3 know only the help text's first line."""
     asked = run_program([program, "--version"])
-    if asked.status is None or parse_version(asked.output) is not None:
+    if not asked.has_ended or parse_version(asked.output) is not None:
         return asked
     helped = run_program([program, "--help"])
     return helped if parse_version(helped.output) is not None else asked
@@ -124,11 +123,10 @@ def _no_version(program: str, asked: Ran, details: dict[str, Any]) -> Item:
 def _try(program: str, typed: str, version: Version | None) -> Iterator[Item]:
     with tempfile.TemporaryDirectory(prefix="vhdfast-doctor-") as directory:
         plain = try_conversion(program, directory, PLAIN)
-        hangs = plain.result == "failed" and "did not end" in (plain.reason or "")
-        if hangs:
-            forced = Trial(FORCED, "failed", reason="not tried, since the other one hung")
-        else:
+        if plain.has_ended:
             forced = try_conversion(program, directory, FORCED)
+        else:
+            forced = Trial(FORCED, "failed", reason="not tried, since the other one did not end")
     yield _verdict(plain, forced, typed)
     if version is not None and not _agree(version, plain, forced):
         yield _disagreement(version, plain, forced)
@@ -138,7 +136,7 @@ def _verdict(plain: Trial, forced: Trial, typed: str) -> Item:
     """What the trials say, and the command line to use."""
     details: dict[str, Any] = {
         "asked": TRIAL_SIZE,
-        "trials": [dataclasses.asdict(trial) for trial in (plain, forced)],
+        "trials": [_document(trial) for trial in (plain, forced)],
         "commands": {"vhdfast": OURS, "qemu_img": None},
     }
     right = next((trial for trial in (forced, plain) if trial.result == "exact"), None)
@@ -166,6 +164,13 @@ def _verdict(plain: Trial, forced: Trial, typed: str) -> Item:
         return Item("sizes", State.OK, message, remedy, details)
     message = f"only {FORCED} makes what it should; without force_size: {plain.reason}"
     return Item("sizes", State.WARNING, message, remedy, details)
+
+
+def _document(trial: Trial) -> dict[str, Any]:
+    return {
+        "options": trial.options, "result": trial.result, "size": trial.size,
+        "reason": trial.reason, "spans_more": trial.spans_more,
+    }  # fmt: skip
 
 
 def _hopeless(plain: Trial, forced: Trial, details: dict[str, Any]) -> Item:

@@ -10,7 +10,7 @@ from ..errors import printable
 from ..formats.vhd.footer import FOOTER_LENGTH, DiskType, Footer
 from ..formats.vhd.geometry import geometry_for, size_of
 from ..units import MIB
-from .programs import TIMEOUT_S, run_program
+from .programs import run_program
 
 __all__ = ["TRIAL_SIZE", "Trial", "try_conversion"]
 
@@ -37,11 +37,10 @@ class Trial:
     size: int | None = None  # bytes, as the footer says
     reason: str | None = None
     spans_more: bool = False
+    has_ended: bool = True  # by itself
 
 
-def try_conversion(
-    program: str, directory: str, options: str, timeout_s: float = TIMEOUT_S
-) -> Trial:
+def try_conversion(program: str, directory: str, options: str) -> Trial:
     """Convert in `directory`, which is the trial's own. Raises OSError where it is not writable."""
     source = os.path.join(directory, "trial.raw")
     target = os.path.join(directory, f"{options.replace(',', '-')}.vhd")
@@ -51,9 +50,9 @@ def try_conversion(
         file.seek(-len(_TAIL), os.SEEK_END)
         file.write(_TAIL)
     command = [program, "convert", "-f", "raw", "-O", "vpc", "-o", options, source, target]
-    ran = run_program(command, directory, timeout_s)
+    ran = run_program(command, directory)
     if ran.failure is not None:
-        return Trial(options, "failed", reason=ran.failure)
+        return Trial(options, "failed", reason=ran.failure, has_ended=ran.has_ended)
     try:
         with open(target, "rb") as file:
             return _judge(options, file.fileno())
