@@ -46,7 +46,8 @@ CHAIN_ROWS = 8 * MAX_ROWS
 class Notice:
     """A warning about an image that is readable all the same.
 
-    code: a stable word. message: what was found and what was done about it.
+    code: a stable word. message: what was found and what was done about it. As text both, the code
+    in brackets: `vhdfast explain` takes it.
     """
 
     code: str
@@ -56,7 +57,7 @@ class Notice:
 
     def __str__(self) -> str:
         where = "" if self.offset is None else f" (at offset {self.offset:#x})"
-        return f"{self.message}{where}"
+        return f"{self.message}{where} [{self.code}]"
 
 
 class ReadOptions(TypedDict, total=False):
