@@ -292,6 +292,22 @@ def test_our_own_stand_in_is_passed_over(
     assert not list(tmp_path.rglob("*-was-run"))
 
 
+def test_a_script_that_starts_the_stand_in_is_passed_over(tmp_path: Path, temporary: Path) -> None:
+    path = tmp_path / "qemu-img"
+    path.write_text("#!/usr/bin/python3\nfrom vhdfast.qemu_img.main import main\nmain()\n")
+    path.chmod(0o755)
+    assert list(examine(path, temporary)) == ["stand-in"]
+
+
+def test_one_that_closes_its_output_and_hangs(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "TIMEOUT_S", 0.3)
+    found = examine(fake_qemu_img(tmp_path / "qemu", "exec >&- 2>&-; sleep 100"), temporary)
+    assert list(found) == ["program"]
+    assert "did not end within 0.3 s" in found["program"].message
+
+
 def test_without_any(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(temporary))
     found = examine(None, temporary)

@@ -16,6 +16,7 @@ from ..errors import printable
 __all__ = ["Ran", "run_program"]
 
 TIMEOUT_S = 30.0
+TICK_S = 0.01
 MAX_OUTPUT = 64 << 10
 
 
@@ -50,18 +51,16 @@ def run_program(command: Sequence[str], directory: str | None = None) -> Ran:
     try:
         deadline = time.monotonic() + TIMEOUT_S
         output, is_over = _read(process, deadline)
-        try:
-            if not is_over:
-                raise subprocess.TimeoutExpired(command, TIMEOUT_S)
-            status = process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return Ran(None, output, f"it did not end within {TIMEOUT_S:g} s")
+        is_over = is_over and _ends(process.pid, deadline)
     finally:
+        # Before it is waited for: as long as it is not, no other group can have its number.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        status = process.wait()
         if process.stdout is not None:
             process.stdout.close()
+    if not is_over:
+        return Ran(None, output, f"it did not end within {TIMEOUT_S:g} s")
     if status < 0:
         return Ran(status, output, f"it was ended by signal {-status}")
     if status:
@@ -83,6 +82,16 @@ def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bool]
                 kept += part[: MAX_OUTPUT - len(kept)]
                 is_over = not part
     return kept.decode("utf-8", "replace"), is_over
+
+
+def _ends(pid: int, deadline: float) -> bool:
+    """Whether a process ends in time; it is left to be waited for."""
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while os.waitid(os.P_PID, pid, flags) is None:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(TICK_S)
+    return True
 
 
 def _last_line(output: str) -> str:

@@ -23,6 +23,8 @@ __all__ = ["QemuImg"]
 
 # vhdfast's own program that takes qemu-img's command line, where it was installed under its name.
 STAND_IN = "vhdfast-qemu-img"
+# What a script that starts it has in it, whatever its own name.
+STAND_IN_MARKS = (STAND_IN.encode(), b"vhdfast.qemu_img")
 PLAIN, FORCED = "subformat=fixed", "subformat=fixed,force_size"
 OURS = "vhdfast convert SRC DST.vhd"
 _WANTED = {True: "keeps sizes", False: "rounds sizes up"}
@@ -87,7 +89,14 @@ def _find(wanted: str | None) -> tuple[str | None, str | None]:
 
 
 def _is_stand_in(path: str) -> bool:
-    return os.path.basename(os.path.realpath(path)).startswith(STAND_IN)
+    if os.path.basename(os.path.realpath(path)).startswith(STAND_IN):
+        return True
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False
+    return head.startswith(b"#!") and any(mark in head for mark in STAND_IN_MARKS)
 
 
 def _as_typed(program: str, wanted: str | None, stand_in: str | None) -> str:
