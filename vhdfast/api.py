@@ -30,6 +30,7 @@ from .formats import Notice, OpenOptions, ReadOptions
 from .image import Image, open_as, open_image
 from .monitor import Monitor
 from .outputs import OUTPUTS, FileOutput, TargetOptions
+from .patched import Patch, moved_gpt, patched
 from .plan import Segment, Survey, segments, survey
 from .streams import Spool, Unpacking
 from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
@@ -73,6 +74,7 @@ class ConvertPlan:
     jobs: int
     notices: tuple[Notice, ...]
     stream: str | None = None  # "xz" …, where the source is compressed and was unpacked
+    gpt_moved: bool = False  # the GPT backup, to the end of the target
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def convert(
     unique_id: str | None = None,
     verify_copy: bool = False,
     allow_4kn: bool = False,
+    relocate_gpt: bool = False,
     check_space: bool = True,
     jobs: int | None = None,
     rate: int | None = None,
@@ -113,8 +116,9 @@ def convert(
     (1 MiB for a fixed VHD, 512 bytes for raw). size: a larger virtual size to end with.
     force: replace an existing target. allocate: reserve all of its bytes. unique_id: UUID of the
     disk. verify_copy: read both sides back and compare. allow_4kn: take a partition table made for
-    4096-byte sectors. check_space: False starts even where the map says that the target may not
-    fit. jobs: worker threads. rate: bytes a second at most. reading: ReadOptions for the source.
+    4096-byte sectors. relocate_gpt: move the backup of a GPT to the end of the target.
+    check_space: False starts even where the map says that the target may not fit. jobs: worker
+    threads. rate: bytes a second at most. reading: ReadOptions for the source.
 
     A compressed source is unpacked beside the target, or in reading's `temporary`; where it holds a
     raw disk or a fixed VHD, what was unpacked beside the target becomes it without a further copy.
@@ -133,6 +137,8 @@ def convert(
     )  # fmt: skip
     with open_as(source, from_format, how) as image:
         output, plan, found = _prepare(image, path, to, align, size, options, allow_4kn, jobs)
+        patches = moved_gpt(image, plan.target_size) if relocate_gpt else []
+        plan = _with_patches(plan, patches, options)
         if check_space:
             _check_space(plan)
         try:
@@ -142,12 +148,16 @@ def convert(
             else:
                 output.create()
                 counts = _copy(image, output, found, jobs, rate, monitor)
+            for offset, data in patches:
+                output.patch(offset, data)
             image.check_unchanged()
             output.seal()
             verified = None
             if verify_copy:
                 fresh = dataclasses.replace(OpenOptions.of(reading), unpacking=how.unpacking)
-                verified = _verify(source, output, from_format, fresh, jobs, monitor)
+                verified = _verify(
+                    source, output, from_format, fresh, relocate_gpt, jobs, monitor
+                )
             image.check_unchanged()
             output.publish()
         except BaseException:
@@ -169,6 +179,7 @@ def plan_conversion(
     force: bool = False,
     allocate: bool = False,
     allow_4kn: bool = False,
+    relocate_gpt: bool = False,
     jobs: int | None = None,
     monitor: Monitor | None = None,
     **reading: Unpack[ReadOptions],
@@ -183,7 +194,8 @@ def plan_conversion(
         path = os.fspath(target)
         output, plan, _ = _prepare(image, path, to, align, size, options, allow_4kn, jobs)
         output.check_target()
-        return plan
+        patches = moved_gpt(image, plan.target_size) if relocate_gpt else []
+        return _with_patches(plan, patches, options)
 
 
 def compare(
@@ -304,6 +316,16 @@ def _prepare(
         stream=info.stream,
     )
     return output, plan, found
+
+
+def _with_patches(
+    plan: ConvertPlan, patches: list[Patch], options: TargetOptions
+) -> ConvertPlan:
+    """The plan with what the moved GPT takes."""
+    more = 0 if options.allocate else sum(len(data) for _, data in patches)
+    return dataclasses.replace(
+        plan, gpt_moved=bool(patches), space_needed=plan.space_needed + more
+    )
 
 
 def _output_kind(to: str) -> type[FileOutput]:
@@ -468,6 +490,7 @@ def _verify(
     output: FileOutput,
     from_format: str | None,
     how: OpenOptions,
+    relocate_gpt: bool,
     jobs: int | None,
     monitor: Monitor | None,
 ) -> int:
@@ -486,4 +509,7 @@ def _verify(
                 f"{output.virtual_size}",
                 path=output.path,
             )
+        patches = moved_gpt(fresh, output.virtual_size) if relocate_gpt else []
+        if patches:
+            fresh = patched(fresh, patches, output.virtual_size)
         return verify(fresh, written, jobs, monitor)

@@ -19,6 +19,7 @@ __all__ = [
     "InvalidImageError",
     "MissingReferenceError",
     "NoSpaceError",
+    "PartitionTableError",
     "ReadError",
     "SourceChangedError",
     "TargetError",
@@ -170,6 +171,12 @@ class UnsafeReferenceError(ImageError):
     """The image names a file outside what the user allowed it to read."""
 
     code = "unsafe-reference"
+
+
+class PartitionTableError(ImageError):
+    """The disk's partition table does not allow what was asked for."""
+
+    code = "partition-table"
 
 
 class CopyError(VhdfastError):

@@ -62,6 +62,10 @@ def add_arguments(parser: Parser) -> None:
         help="take a partition table made for 4096-byte sectors, which Azure will not read",
     )  # fmt: skip
     parser.add_argument(
+        "--relocate-gpt", action="store_true",
+        help="move the backup of a GPT to the end of the target, where a larger disk wants it",
+    )  # fmt: skip
+    parser.add_argument(
         "--no-space-check", dest="check_space", action="store_false",
         help="start even where the data may not fit; zeros in it may make it fit",
     )  # fmt: skip
@@ -99,6 +103,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "force": args.force,
         "allocate": args.allocate,
         "allow_4kn": args.allow_4kn,
+        "relocate_gpt": args.relocate_gpt,
         "jobs": args.jobs,
         **read_options(args),
     }
@@ -187,6 +192,7 @@ def _print_plan(plan: ConvertPlan, console: Console) -> None:
             ("reads", ", ".join(plan.files) if len(plan.files) > 1 else ""),
             ("target", f"{plan.target} ({plan.target_format})"),
             ("virtual size", _sizes(plan)),
+            ("GPT backup", "moved to the end" if plan.gpt_moved else ""),
             ("file size", format_bytes(plan.file_size)),
             ("to copy", f"{format_size(plan.data)}, {format_size(plan.zero)} are known zeros"),
             ("space needed", f"up to {format_size(plan.space_needed)}, {free} free"),
@@ -226,6 +232,7 @@ def _print_result(result: ConvertResult, console: Console) -> None:
         [
             ("wrote", f"{plan.target} ({plan.target_format}, {format_bytes(plan.file_size)})"),
             ("virtual size", _sizes(plan)),
+            ("GPT backup", "moved to the end" if plan.gpt_moved else ""),
             ("copied", format_bytes(result.written)),
             (
                 "zeros skipped",

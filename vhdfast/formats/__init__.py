@@ -172,7 +172,8 @@ def _open_disk(
     )
     image = open_format(inner, name or disk.format, within)
     if not isinstance(inner, FileSlice):
-        image.sources.append(source)  # to be closed, and to stay as it is, like the others
+        # To be closed, and to stay as it is, like the others; and rows may name it (SparseSource).
+        image.sources.append(source)
     return image
 
 

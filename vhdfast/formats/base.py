@@ -19,6 +19,7 @@ from ..files import Source
 from ..ranges import split_zeros
 from ..references import MAX_DEPTH
 from ..siblings import newer_states
+from ..sparse import SparseSource
 from ..units import MAX_OFFSET, MIB
 from .info import ImageInfo, Notice, Notify
 from .options import OpenOptions
@@ -163,7 +164,7 @@ class ImageFormat(ABC):
         if self.parent is not None:
             max_rows = min(max_rows, CHAIN_ROWS // self.layers)
             length = min(length, self._stride)
-        rows = self.rows(offset, length, max_rows)
+        rows = self._in_pieces(self.rows(offset, length, max_rows), max_rows)
         if self.options.ask_holes:
             rows = self._without_holes(rows, max_rows)
         if self.parent is not None:
@@ -178,6 +179,14 @@ class ImageFormat(ABC):
             self._stride = min(MAX_OFFSET, 2 * self._stride)
         sizes = [source.size for source in self.sources]
         return ExtentMap.checked(offset, length, rows, sizes, max_rows)
+
+    def _in_pieces(self, rows: Rows, max_rows: int) -> Rows:
+        """The rows with holes of a source that is stored in pieces ZERO, and its pieces found."""
+        source = self.source
+        if not isinstance(source, SparseSource) or source.whole not in self.sources:
+            return rows
+        rows = split_zeros(source, 0, rows, max_rows)
+        return source.locate(rows, 0, self.sources.index(source.whole))
 
     def _without_holes(self, rows: Rows, max_rows: int) -> Rows:
         for index in np.unique(rows["file"][rows["kind"] == Kind.DATA]):

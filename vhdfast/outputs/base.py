@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from .. import _native
 from ..errors import (
+    InternalError,
     NoSpaceError,
     TargetError,
     TargetExistsError,
@@ -233,6 +234,26 @@ class FileOutput(Output):
             allocate_ahead=allocate_ahead and not self.options.allocate,
         )
 
+    def patch(self, offset: int, data: bytes) -> None:
+        """Put other bytes in the place of the disk's, after the copy and before `seal`.
+
+        Raises InternalError for what leaves the disk, WriteError, NoSpaceError.
+        """
+        if offset < 0 or offset + len(data) > self.virtual_size:
+            raise InternalError(f"a patch of {len(data)} bytes at {offset} leaves the disk")
+        view = memoryview(data)
+        try:
+            while view:
+                count = os.pwrite(self._fd, view, offset)
+                view, offset = view[count:], offset + count
+        except OSError as error:
+            raise self._write_failed(error) from error
+
+    def _write_failed(self, error: OSError) -> Exception:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return self._cannot_hold(error)
+        return WriteError(f"writing failed: {error.strerror}", path=self.path)
+
     def trailer(self) -> bytes:
         """What stands behind the disk's bytes; written once they are durable."""
         return b""
@@ -247,9 +268,7 @@ class FileOutput(Output):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(self._fd)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise self._cannot_hold(error) from error
-            raise WriteError(f"writing failed: {error.strerror}", path=self.path) from error
+            raise self._write_failed(error) from error
 
     def allocated(self) -> int:
         """Bytes that the file takes on its file system."""
