@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .checks import CheckedImage, CheckOptions, Selection
+    from .doctor import Item
 
 __all__ = [
     "ConvertPlan",
@@ -49,6 +50,7 @@ __all__ = [
     "compare",
     "convert",
     "create",
+    "doctor",
     "hash_image",
     "plan_conversion",
 ]
@@ -350,6 +352,18 @@ def check(
 
     how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor))
     return check_image(os.fspath(path), from_format, how, options, selection)
+
+
+def doctor(*, qemu_img: Path | None = None, directory: Path = ".") -> tuple[Item, ...]:
+    """What this machine is like: its qemu-img, vhdfast with its libraries, a directory.
+
+    qemu_img: a program; what PATH leads to where None. What is wrong is an item, not an exception.
+    Raises UsageError where there is no such program or directory.
+    """
+    from .doctor import Request, examine
+
+    program = None if qemu_img is None else os.fspath(qemu_img)
+    return examine(Request(program, os.fspath(directory)))
 
 
 # ---- before the copy ----------------------------------------------------------------------------

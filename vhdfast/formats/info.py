@@ -15,7 +15,8 @@ Notify = Callable[[str, str, int | None], None]  # ImageFormat.notice: (code, me
 class Notice:
     """A warning about an image that is readable all the same.
 
-    code: a stable word. message: what was found and what was done about it.
+    code: a stable word. message: what was found and what was done about it. As text both, the code
+    in brackets: `vhdfast explain` takes it.
     """
 
     code: str
@@ -25,7 +26,7 @@ class Notice:
 
     def __str__(self) -> str:
         where = "" if self.offset is None else f" (at offset {self.offset:#x})"
-        return f"{self.message}{where}"
+        return f"{self.message}{where} [{self.code}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from ...errors import CUT_SHORT, CorruptImageError, InvalidImageError, Unsupport
 from ...extents import Kind, Rows, make_rows
 from ...files import Source
 from ...tables import first_true
-from ...units import MAX_OFFSET
+from ...units import MAX_OFFSET, MIB, format_bytes, round_up
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .dynamic import BlockTable, DynamicHeader
 from .footer import (
@@ -26,6 +26,7 @@ from .footer import (
     find_stray_footer,
 )
 from .parent import ParentLocators, check_parent, read_locators
+from .producer import identify
 
 __all__ = ["VhdImage"]
 
@@ -88,6 +89,7 @@ class VhdImage(ImageFormat):
         else:
             self._open_dynamic()
         self.notice_newer_states()
+        self._notice_rounded_size()
 
     # ---- footers --------------------------------------------------------------------------------
 
@@ -199,6 +201,19 @@ class VhdImage(ImageFormat):
                 "saved-state",
                 "the machine was saved, not shut down: its memory is not in this image, and file "
                 "systems on it may be inconsistent",
+            )
+
+    def _notice_rounded_size(self) -> None:
+        size = self.footer.current_size
+        producer = identify(self.footer, self.source.size)
+        if self.options.trail or size % MIB == 0 or producer is None:
+            return  # a parent's size counts for nothing
+        if producer.is_qemu and producer.is_chs_rounded:
+            self.notice(
+                "qemu-chs-size",
+                f"qemu-img rounded the size up to whole cylinders, {size} bytes, which is no whole "
+                "number of MiB and is refused by Azure; converting to a fixed VHD keeps every byte "
+                f"and makes it {format_bytes(round_up(size, MIB))}",
             )
 
     def _chosen_size(self) -> int:
