@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._native import crc32c, is_zero, vhd_checksum, zero_runs
-    from .api import ConvertPlan, ConvertResult, compare, convert, plan_conversion
+    from .api import ConvertPlan, ConvertResult, check, compare, convert, plan_conversion
+    from .checks import CheckedImage, CheckOptions, Finding, Selection
     from .comparing import Comparison
     from .errors import VhdfastError
     from .extents import EXTENT, Extent, ExtentMap, Kind
@@ -29,9 +30,14 @@ _HOME = {
     "zero_runs": "_native",
     "ConvertPlan": "api",
     "ConvertResult": "api",
+    "check": "api",
     "compare": "api",
     "convert": "api",
     "plan_conversion": "api",
+    "CheckOptions": "checks",
+    "CheckedImage": "checks",
+    "Finding": "checks",
+    "Selection": "checks",
     "Comparison": "comparing",
     "VhdfastError": "errors",
     "EXTENT": "extents",
@@ -47,17 +53,22 @@ _HOME = {
 
 __all__ = [
     "EXTENT",
+    "CheckOptions",
+    "CheckedImage",
     "Comparison",
     "ConvertPlan",
     "ConvertResult",
     "Extent",
     "ExtentMap",
+    "Finding",
     "Image",
     "ImageInfo",
     "Kind",
     "Monitor",
     "Notice",
+    "Selection",
     "VhdfastError",
+    "check",
     "compare",
     "convert",
     "crc32c",

@@ -37,7 +37,9 @@ from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ConvertPlan", "ConvertResult", "compare", "convert", "plan_conversion"]
+    from .checks import CheckedImage, CheckOptions, Selection
+
+__all__ = ["ConvertPlan", "ConvertResult", "check", "compare", "convert", "plan_conversion"]
 
 Path = str | os.PathLike[str]
 
@@ -200,6 +202,29 @@ def compare(
         one.check_unchanged()
         other.check_unchanged()
         return answer
+
+
+def check(
+    path: Path,
+    *,
+    from_format: str | None = None,
+    options: CheckOptions | None = None,
+    selection: Selection | None = None,
+    monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
+) -> CheckedImage:
+    """What speaks against an image's being accepted by Azure.
+
+    options: how it is judged. selection: which checks run. reading: ReadOptions. monitor: told of
+    unpacking, where the file is compressed.
+
+    Raises UsageError, and for a file that cannot be read ReadError or ImageError; whatever else is
+    wrong with the image is a finding.
+    """
+    from .checks import check_image
+
+    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor))
+    return check_image(os.fspath(path), from_format, how, options, selection)
 
 
 # ---- before the copy ----------------------------------------------------------------------------

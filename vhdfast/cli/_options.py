@@ -151,7 +151,7 @@ def format_names() -> list[str]:
     """The formats by their files' names: importing them would make --help slow."""
     folder = os.path.join(os.path.dirname(__file__), os.pardir, "formats")
     names = (module.name for module in pkgutil.iter_modules([folder]))
-    return sorted(name for name in names if name not in ("base", "known"))
+    return sorted(name for name in names if name not in ("base", "info", "known", "options"))
 
 
 def read_options(args: argparse.Namespace) -> ReadOptions:

@@ -19,8 +19,9 @@ from ..errors import (
 )
 from ..files import FileSlice, Source
 from ..streams import STREAMS, Stream, unpack
-from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions
+from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions
 from .known import find_known
+from .options import ReadOptions
 from .raw import RawImage
 
 if TYPE_CHECKING:

@@ -9,19 +9,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import CUT_SHORT, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, make_rows
 from ...files import Source
-from ...units import MAX_OFFSET, MIB
+from ...tables import first_true
+from ...units import MAX_OFFSET
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .dynamic import BlockTable, DynamicHeader
-from .footer import COOKIE, FOOTER_LENGTH, OLD_FOOTER_LENGTH, DiskType, Footer
+from .footer import (
+    COOKIE,
+    FOOTER_LENGTH,
+    OLD_FOOTER_LENGTH,
+    STRAY_SEARCH,
+    DiskType,
+    Footer,
+    find_stray_footer,
+)
 from .parent import ParentLocators, check_parent, read_locators
 
 __all__ = ["VhdImage"]
-
-# How far before the end a footer is looked for that has something behind it.
-STRAY_SEARCH = 2 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class VhdImage(ImageFormat):
     def residue(cls, glimpse: Glimpse) -> str | None:
         if glimpse.at(FOOTER_LENGTH, 8) == b"cxsparse":
             return "a dynamic VHD header at offset 0x200, but no footer copy before it"
-        stray = _find_stray(glimpse.at(-STRAY_SEARCH, STRAY_SEARCH), glimpse.size)
+        stray = find_stray_footer(glimpse.at(-STRAY_SEARCH, STRAY_SEARCH), glimpse.size)
         if stray is None:
             return None
         behind = glimpse.size - stray - FOOTER_LENGTH
@@ -96,7 +102,7 @@ class VhdImage(ImageFormat):
             if size >= length and (copy := self._copy_at(size - length)) and copy.offset > 0:
                 return copy
         start = max(0, size - STRAY_SEARCH)
-        stray = _find_stray(self.source.read(start, STRAY_SEARCH), size)
+        stray = find_stray_footer(self.source.read(start, STRAY_SEARCH), size)
         copy = None if stray is None else self._copy_at(stray)
         return copy if copy and copy.offset and copy.footer.is_intact else None
 
@@ -159,7 +165,8 @@ class VhdImage(ImageFormat):
                 f"{footer.checksum:#010x}, and nothing else confirms its values",
                 path=self.source.path,
                 offset=copy.offset + 64,
-                hint="the footer is damaged: copy the image again and compare checksums",
+                hint="the footer is damaged: copy the image again and compare checksums; where "
+                "those bytes are a raw disk's own, say --from raw",
             )
         why = "its size fits the file" if fits else "both copies of the footer agree"
         self.notice(
@@ -307,6 +314,8 @@ class VhdImage(ImageFormat):
         rows = self.table.rows(offset, length, max_rows)
         if self.table.overlaps.is_complete is False:
             self.notice_no_overlap_search("blocks")
+        if self.limit == self.source.size:
+            self._check_not_cut(rows)
         rows = self.cut_at_end(rows, "block", size=self.limit)
         if self.table.empty_bitmaps and self.parent is None:
             self.notice(
@@ -314,6 +323,24 @@ class VhdImage(ImageFormat):
                 "blocks are stored of which no sector is marked as written; they read as zeros",
             )
         return rows
+
+    def _check_not_cut(self, rows: Rows) -> None:
+        """Raise CorruptImageError where a file without a footer at its end ends in a block.
+
+        Old writers left a last block short, but put the footer behind it: this file was cut.
+        """
+        ends = rows["file_offset"] + rows["length"]
+        at = first_true((rows["kind"] == Kind.DATA) & (ends > self.limit))
+        if at is None:
+            return
+        assert self.table is not None
+        raise CorruptImageError(
+            f"block {int(rows['offset'][at]) // self.table.block_size} has data up to "
+            f"{int(ends[at]):#x}, the file ends at {self.limit:#x} without a footer",
+            path=self.source.path,
+            offset=self.limit,
+            hint=CUT_SHORT,
+        )
 
 
 def _is_guests(end: _Copy, head: _Copy) -> bool:
@@ -327,13 +354,3 @@ def _is_guests(end: _Copy, head: _Copy) -> bool:
     if one.disk_type == DiskType.FIXED:
         return one.current_size != end.offset
     return one.unique_id != other.unique_id and one.current_size != other.current_size
-
-
-def _find_stray(tail: bytes, size: int) -> int | None:
-    """Offset of the last footer in the tail of a file of this size, on a sector's border."""
-    start = size - len(tail)
-    at = len(tail)
-    while (at := tail.rfind(COOKIE, 0, at)) >= 0:
-        if (start + at) % 512 == 0:
-            return start + at
-    return None
