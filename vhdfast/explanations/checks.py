@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import pkgutil
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .base import Explanation, Family
 
-__all__ = ["Checks"]
+if TYPE_CHECKING:
+    from ..checks import Check
 
-HOME = os.path.dirname(os.path.dirname(__file__))
-REGISTRY = "checks"
+__all__ = ["Checks"]
 
 
 class Checks(Family):
@@ -26,13 +23,12 @@ class Checks(Family):
 
     @classmethod
     def explanations(cls) -> Iterable[Explanation]:
-        if REGISTRY not in {module.name for module in pkgutil.iter_modules([HOME])}:
-            return ()
-        checks: dict[str, Any] = importlib.import_module(f"..{REGISTRY}", __package__).CHECKS
-        return [_of(checks[id]) for id in sorted(checks)]
+        from ..checks import CHECKS
+
+        return [_of(CHECKS[id]) for id in sorted(CHECKS)]
 
 
-def _of(check: Any) -> Explanation:
+def _of(check: type[Check]) -> Explanation:
     references = tuple(f"{each.title}: {each.url}" for each in check.references)
     return Explanation(
         id=check.id, title=check.title, cause=check.what, consequence=check.why, cure=check.fix,

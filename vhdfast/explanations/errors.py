@@ -133,6 +133,16 @@ _ALL = (
         (_REFERENCES,),
     ),
     Explanation(
+        "partition-table",
+        "The partition table does not allow it",
+        "The backup of the GPT was to be moved, and neither copy of the table is intact, a "
+        "partition lies where the backup has to go, or the table was made for other sectors.",
+        "The table is as it was, and no target was written.",
+        "Leave `--relocate-gpt` out: the guest boots with the backup where it is. Or repair the "
+        "table in the source machine, with `sgdisk -v` and `sgdisk -e`, and try again.",
+        ("docs/internals/partitions.md",),
+    ),
+    Explanation(
         "copy",
         "Copying failed",
         "What is common to all errors of reading and writing; a more exact code is used wherever "
@@ -232,6 +242,27 @@ _ALL = (
         "or another file system with a higher limit. A disk that is too large for Azure must be "
         "shrunk within the guest first, its last partition and file system included.",
         ("docs/formats/vhd.md#what-is-written",),
+    ),
+    Explanation(
+        "in-use",
+        "The file is in use by another program",
+        "A file that was to be changed in place is locked, or open for writing, by another "
+        "program: a running virtual machine, a qemu-img, or another vhdfast.",
+        "Not a byte was changed. Changing the disk of a running machine would destroy it.",
+        "Shut the machine down, or wait for the other program, and run the command again; "
+        "`fuser -v PATH` or `lsof PATH` names it.",
+        ("docs/internals/in-place.md",),
+    ),
+    Explanation(
+        "undo",
+        "The undo file and the file do not fit together",
+        "A change in place keeps what it replaces in an undo file. It is missing, damaged, or "
+        "already there from a change that was not finished, or the file was changed since.",
+        "Nothing was changed: what an undo file of another state would put back destroys data.",
+        "The message says which it is. Where a change was cut off, run the same command again: "
+        "it completes the change, or undoes it with `--undo`. Where the file was used since, keep "
+        "it as it is and remove the undo file by hand.",
+        ("docs/internals/in-place.md",),
     ),
     Explanation(
         "internal",

@@ -79,6 +79,9 @@ class ImageFormat(ABC):
     sources: list[Source]  # rows name them by index; complete once the image is opened
     parent: ImageFormat | None = None  # what UNALLOCATED rows are looked up in
     layers: int = 1  # images of the chain from this one down
+    # Bytes that rows are made of at once: about what the parent answers of, or they would be made
+    # again for each short answer. Any thread may change it.
+    _stride: int = MAX_OFFSET
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -100,9 +103,6 @@ class ImageFormat(ABC):
         self.notices: list[Notice] = []
         self._noticed: set[Notice] = set()
         self._parent_sources = range(0)  # indices of the parent's sources in ours
-        # Bytes that rows are made of at once: about what the parent answers of, or they would be
-        # made again for each short answer. Any thread may change it.
-        self._stride = MAX_OFFSET
 
     @classmethod
     @abstractmethod
