@@ -56,7 +56,7 @@ NOTICES = (
         "It should be at the end, with a copy at the start. The end is missing where a file was "
         "cut short or its program crashed; the start, where it was overwritten.",
         "The remaining one is used. If the file was cut short, blocks at its end may be missing "
-        "as well: then `corrupt-image` or `short-block` follows.",
+        "as well, whole or in part: then `corrupt-image` follows.",
         "Compare the file's size with the original. If it is whole, `vhdfast convert` makes a "
         "good image of it.",
         (_VHD,),
@@ -228,7 +228,7 @@ NOTICES = (
         "Some programs write the last block only as far as the disk goes, which is fine. A copy "
         "that was cut short looks the same.",
         "What is missing of that block reads as zeros. A block that is missing as a whole would "
-        "be an error.",
+        "be an error, and so is a VHD that lacks its footer too.",
         "Compare the file's size with the original. If they are equal, nothing needs to be done; "
         "else copy it again.",
         (_VHD, _VHDX, _QCOW, _QCOW2, _VDI, _VMDK, _PARALLELS),

@@ -167,16 +167,18 @@ class ImageFormat(ABC):
         rows = self._in_pieces(self.rows(offset, length, max_rows), max_rows)
         if self.options.ask_holes:
             rows = self._without_holes(rows, max_rows)
-        if self.parent is not None:
+        if self.parent is None:
+            rows = self._over_parent(rows, max_rows)
+        else:
             rows = merge(rows)
             if len(rows) > max_rows:
                 rows = rows[:max_rows].copy()
-        made = end_of(rows)
-        rows = self._over_parent(rows, max_rows)
-        if end_of(rows) < made:
-            self._stride = max(MIN_STRIDE, 2 * (end_of(rows) - offset))
-        else:
-            self._stride = min(MAX_OFFSET, 2 * self._stride)
+            made = end_of(rows)
+            rows = self._over_parent(rows, max_rows)
+            if end_of(rows) < made:
+                self._stride = max(MIN_STRIDE, 2 * (end_of(rows) - offset))
+            else:
+                self._stride = min(MAX_OFFSET, 2 * self._stride)
         sizes = [source.size for source in self.sources]
         return ExtentMap.checked(offset, length, rows, sizes, max_rows)
 
