@@ -133,20 +133,6 @@ _ALL = (
         (_REFERENCES,),
     ),
     Explanation(
-        "partition-table",
-        "The disk's partition table does not allow what was asked for",
-        "The backup of a GPT was to be moved to the disk's end, and there is no GPT, neither copy "
-        "of it is intact, both are intact and contradict each other, or partitions reach to where "
-        "the backup would lie. The message says which, with the offset.",
-        "Nothing was changed. Moving the backup of a table that is not understood could lose "
-        "partitions.",
-        "Look at the table with `sgdisk --verify DISK` or `gdisk DISK`, on a copy of the disk as "
-        "a raw file, and repair it there. If partitions reach too far, ask for a larger size: "
-        "`--size SIZE`. A disk boots with its backup at the old place, too: leave out "
-        "`--relocate-gpt`, and let the guest's tools move it.",
-        ("docs/internals/partitions.md#moving-the-backup-of-a-gpt",),
-    ),
-    Explanation(
         "copy",
         "Copying failed",
         "What is common to all errors of reading and writing; a more exact code is used wherever "
