@@ -249,7 +249,7 @@ class PaxMap:
         if self._version == "1.0":
             numbers, length = _map_before_data(source, offset, stored)
             at, offset, stored = offset, offset + length, stored - length
-        elif self._version.startswith("0."):
+        elif self._version in ("0.0", "0.1"):
             numbers = self._in_header(source)
         else:
             raise self._unsupported(source, f"in version {self._version} of GNU's format")

@@ -447,7 +447,7 @@ def test_records_of_a_map_that_do_not_come_by_turns(
     refused(CorruptImageError, archive(part), "record of an extended tar header")
 
 
-@pytest.mark.parametrize("version", [("1", "1"), ("2", "0"), ("x", "0"), ("1", "")])
+@pytest.mark.parametrize("version", [("1", "1"), ("2", "0"), ("x", "0"), ("1", ""), ("0", "2")])
 def test_versions_that_are_not_known(refused: Refused, version: tuple[str, str]) -> None:
     records = [("GNU.sparse.major", version[0]), ("GNU.sparse.minor", version[1])]
     part = in_extended_header("d.raw", [*records, ("GNU.sparse.realsize", MIB)], DATA)
