@@ -28,6 +28,7 @@ class Disk(ImageFormat):
         self.options = OpenOptions(ask_holes=False)
         self.notices = []
         self.virtual_size = size
+        self._stride = size  # what ImageFormat.__init__ sets
         self._make, self._ranges, self._step = make_rows, ranges, step
 
     @classmethod

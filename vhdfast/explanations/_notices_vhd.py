@@ -152,9 +152,10 @@ NOTICES = (
         "bytes. The footer shows that this happened here.",
         "The disk is whole, with zeros at its end. But its size is no whole number of MiB, and "
         "Azure refuses it: `unsupported virtual size`.",
-        "`vhdfast convert SRC DST.vhd` keeps every byte and rounds the size up to the next MiB. "
-        "To get the size that was meant, convert the original again, with `vhdfast convert` or "
-        "with `-o subformat=fixed,force_size`; `vhdfast doctor` shows what your qemu-img needs.",
+        "`vhdfast convert SRC DST.vhd` keeps every byte and rounds the size up to the next MiB; "
+        "`--relocate-gpt` moves the backup of a GPT to the new end. To get the size that was "
+        "meant, convert the original again, with `vhdfast convert` or with `-o "
+        "subformat=fixed,force_size`; `vhdfast doctor` shows what your qemu-img needs.",
         (f"{_VHD}#who-wrote-it", "qemu bug 1490611: https://bugs.launchpad.net/qemu/+bug/1490611"),
     ),
     Explanation(

@@ -9,12 +9,11 @@ wrote a footer; docs/formats/vhd.md has the table. Nothing here reads an image b
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ...guest.gpt import read_header
 from ...units import MIB, SECTOR, round_down
 from .footer import FOOTER_LENGTH, LARGEST_GEOMETRY, DiskType, Footer
 from .geometry import LARGEST_SIZE, rounded_up
@@ -50,9 +49,6 @@ _OTHERS = {
 SEARCHED_MIB = 3
 # How much of a disk's end is read for evidence.
 MAX_TAIL = 8 * MIB
-# A GPT header: signature, its length, its checksum, its own sector, its copy's sector.
-_GPT = struct.Struct("<8s4xII4xQQ")
-_GPT_LENGTHS = range(92, SECTOR + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,25 +170,16 @@ def gather_size_evidence(image: Image, candidates: Sequence[int]) -> SizeEvidenc
     """
     size = image.virtual_size
     places = {each for each in candidates if 0 < each <= size} | {size}
-    head = _gpt_header(image.pread(SECTOR, SECTOR))
-    if head is not None and head[0] == 1 and 0 < (head[1] + 1) * SECTOR <= size:
-        places.add((head[1] + 1) * SECTOR)
+    head = read_header(image.pread, SECTOR, SECTOR, size)
+    if head is not None and head.header_matches and head.my_lba == 1:
+        named = (head.alternate_lba + 1) * SECTOR
+        if 0 < named <= size:
+            places.add(named)
     ends = []
     for end in sorted(place for place in places if place % SECTOR == 0 and place >= 3 * SECTOR):
-        header = _gpt_header(image.pread(end - SECTOR, SECTOR))
-        if header is not None and header[0] == end // SECTOR - 1:
+        header = read_header(image.pread, end - SECTOR, SECTOR, size)
+        if header and header.header_matches and header.my_lba == end // SECTOR - 1:
             ends.append(end)
     start = max(min(places), size - MAX_TAIL)
     tail = image.pread(start, size - start)
     return SizeEvidence(tuple(ends), start + len(tail.rstrip(b"\0")))
-
-
-def _gpt_header(sector: bytes) -> tuple[int, int] | None:
-    """(its own sector, that of its copy) of an intact header. Source: UEFI 2.10, 5.3.2."""
-    if len(sector) < SECTOR:
-        return None
-    signature, length, checksum, own, other = _GPT.unpack_from(sector)
-    if signature != b"EFI PART" or length not in _GPT_LENGTHS:
-        return None
-    blank = sector[:16] + bytes(4) + sector[20:length]
-    return (own, other) if zlib.crc32(blank) == checksum else None
