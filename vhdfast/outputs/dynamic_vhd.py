@@ -24,8 +24,8 @@ TABLE_OFFSET = FOOTER_LENGTH + HEADER_LENGTH
 class DynamicVhd(FileOutput):
     """Blocks in the order of the disk, one after the other.
 
-    Each has its sector bitmap, all ones, in the last sector before a granule's border, where
-    Hyper-V puts it too: so its data can be written past the page cache, and its zeros can be holes.
+    Each has its sector bitmap, all ones, in the last sector before a granule's border: so its data
+    can be written past the page cache, and its zeros can be holes.
     """
 
     name = "dynamic-vhd"
