@@ -130,7 +130,7 @@ def convert(
                 counts = (found.data, found.data, 0)
             else:
                 output.create()
-                counts = _copy(image, output, found, jobs, rate, monitor)
+                counts = copy_image(image, output, found, jobs, rate, monitor)
             image.check_unchanged()
             output.seal()
             verified = None
@@ -384,7 +384,7 @@ def _source_date_epoch() -> float | None:
 # ---- the copy -----------------------------------------------------------------------------------
 
 
-def _copy(
+def copy_image(
     image: Image,
     output: FileOutput,
     found: Survey,
@@ -392,7 +392,10 @@ def _copy(
     rate: int | None,
     monitor: Monitor | None,
 ) -> tuple[int, int, int]:
-    """(bytes read, written, found zero)."""
+    """Copy what an image holds to a created output: (bytes read, written, found zero).
+
+    found: its survey. jobs, rate, monitor: as for `convert`. Raises ImageError, CopyError.
+    """
     # Blocks are made ahead until so much of the data turns out to be zeros that giving them back
     # costs more than having them early gains.
     eager, careful = output.sink(allocate_ahead=True), output.sink(allocate_ahead=False)
