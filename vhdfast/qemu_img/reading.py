@@ -27,7 +27,7 @@ from .locks import is_written_elsewhere
 from .probing import PROBE_BYTES, probe
 from .real import HandOver, ask_chain
 
-__all__ = ["check_name", "open_alike", "size_of"]
+__all__ = ["QEMU_NAMES", "check_name", "open_alike", "size_of"]
 
 # Names of formats: qemu's, ours. Others are handed over: no speed to be gained, or too many quirks.
 SERVED = {
@@ -38,6 +38,7 @@ SERVED = {
     "vdi": "vdi",
     "vhdx": "vhdx",
 }
+QEMU_NAMES = {ours: theirs for theirs, ours in SERVED.items()}
 # Creators whose VHDs every qemu since 2.6 takes the exact size of.
 EXACT_CREATORS = (b"win ", b"qem2", b"tap\0", b"CTXS")
 # Notices that say nothing about how the image is read.
