@@ -21,6 +21,7 @@ from vhdfast.containers import CONTAINERS
 from vhdfast.errors import VhdfastError
 from vhdfast.formats import FORMATS
 from vhdfast.outputs import OUTPUTS
+from vhdfast.qemu_img.commands import commands, load
 from vhdfast.remote import SCHEMES
 from vhdfast.streams import STREAMS
 
@@ -189,6 +190,13 @@ def test_every_verb_has_examples_that_parse(verb: str) -> None:
         parser.parse_intermixed_args(expand_optional_values(parser, words[2:]))
 
 
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_every_command_of_the_stand_in_is_documented(command: str) -> None:
+    page = (ROOT / "docs" / "qemu-img.md").read_text()
+    assert f"| `{command}` |" in page
+    assert isinstance(load(command).IS_SLOW, bool)
+
+
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
 def test_every_output_is_offered_by_convert(name: str) -> None:
     (action,) = [a for a in build_parser("convert")._actions if "--to" in a.option_strings]
@@ -229,6 +237,24 @@ def test_start_up_imports_nothing_heavy(words: str) -> None:
     # argparse asks shutil for the width of the terminal, and shutil can pack files.
     of_shutil = {"bz2", "lzma"} if words == "convert --help" else set()
     assert not set(loaded) - of_shutil
+
+
+@pytest.mark.parametrize("words", ["info disk", "convert -c disk other", "snapshot -l disk"])
+def test_handing_over_imports_nothing_heavy(words: str) -> None:
+    script = (
+        "from vhdfast.qemu_img import main\n"
+        "main.find_real = lambda: '/x/qemu-img'\n"
+        "main.become = lambda real, words: None\n"
+        "main.main(sys.argv[1:])\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{script}", *words.split()],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "vhdfast.qemu_img.real" in loaded
+    assert not set(HEAVY) & set(loaded)
 
 
 def test_a_plain_disk_needs_no_libraries_of_others(small_disk: Path, tmp_path: Path) -> None:
@@ -298,6 +324,7 @@ LAYERS = (
     ("plan", "comparing"),
     ("api",),
     ("cli",),
+    ("qemu_img",),
     ("__main__",),
 )
 
