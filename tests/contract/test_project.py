@@ -316,7 +316,7 @@ def test_no_file_outgrows_a_reader() -> None:
 # a higher room it imports in a function, where it is needed.
 LAYERS = (
     ("errors", "_native", "_codecs"),
-    ("units", "extents", "files", "monitor", "contents", "windows_names", "vmware"),
+    ("units", "extents", "files", "monitor", "signals", "contents", "windows_names", "vmware"),
     ("engine", "codecs", "ranges", "tables", "siblings", "references"),
     ("remote", "streams"),
     ("formats",),

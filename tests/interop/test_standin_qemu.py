@@ -271,7 +271,8 @@ def test_what_is_not_understood_is_handed_over_before_anything_is_written(
 
 
 @pytest.mark.parametrize(
-    "name", ["json:{}", "nbd://host/x", "nbd:host:1", "fat:/tmp", "file:disk.raw", "missing", ""]
+    "name",
+    ["json:{}", "nbd://host/x", "nbd:host:1", "fat:/tmp", "file:disk.raw", "new/", "missing", ""],
 )
 def test_names_that_are_no_plain_files_are_handed_over(
     name: str, real: str, disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

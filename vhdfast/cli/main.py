@@ -13,9 +13,9 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InternalError, UsageError, VhdfastError, WriteError
+from ..signals import Interrupted, signals
 from ._options import Parser, build_parser, expand_optional_values, load, verbs
 from ._output import Console
-from ._signals import Interrupted, signals
 
 __all__ = ["main"]
 

@@ -7,8 +7,8 @@ import signal
 import sys
 
 from .. import __version__
-from ..cli._signals import Interrupted, signals
 from ..errors import VhdfastError
+from ..signals import Interrupted, signals
 from .commands import Call, commands, load
 from .real import HandOver, NoRealError, become, find_real
 
@@ -50,9 +50,12 @@ def _answer(words: list[str], verbose: bool) -> int:
         reason, missing = str(cause), f". This needs qemu-img itself: {INSTALL}"
     except BrokenPipeError:
         raise
-    except (VhdfastError, OSError, MemoryError) as error:
+    except VhdfastError as error:
         # What stopped us may not stop qemu-img: it needs no room for two targets, for one.
         reason, missing = str(error), ""
+    except Exception as error:
+        # No room for threads or memory under a limit, or a defect: qemu-img has neither.
+        reason, missing = f"{type(error).__name__}: {error}", ""
     if real is not None:
         _tell(verbose, f"handed over to {real}: {reason}")
         become(real, words)

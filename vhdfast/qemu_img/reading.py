@@ -49,7 +49,7 @@ _PROTOCOL = re.compile(r"[^/]*:")
 
 def check_name(path: str) -> None:
     """Raise HandOver for what qemu-img does not take for the name of a file: "json:…", "nbd:…"."""
-    if not path or _PROTOCOL.match(path):
+    if not path or path.endswith("/") or _PROTOCOL.match(path):
         raise HandOver(f"{path!r} is not a plain file name")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -26,7 +24,7 @@ class HandOver(Exception):
 
 
 class NoRealError(Exception):
-    """VHDFAST_QEMU_IMG leads to no qemu-img, or back to the stand-in."""
+    """What is there in the place of qemu-img is none, or leads back to the stand-in."""
 
 
 def find_real() -> str | None:
@@ -70,13 +68,19 @@ def _environment() -> dict[str, str]:
 
 
 def become(real: str, words: Sequence[str]) -> NoReturn:
-    """Replace this process by the real qemu-img, as if it had been started in our place."""
+    """Replace this process by the real qemu-img, as if it had been started in our place.
+
+    Raises NoRealError where it cannot be started.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     # Python ignores these, and a program keeps what was ignored when it was started.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-    os.execve(real, [NAME, *words], _environment())
+    try:
+        os.execve(real, [NAME, *words], _environment())
+    except OSError as error:
+        raise NoRealError(f"{real} cannot be started: {error.strerror}") from error
 
 
 def ask_chain(real: str, path: str, format_name: str | None, share: bool) -> list[dict[str, Any]]:
@@ -84,6 +88,9 @@ def ask_chain(real: str, path: str, format_name: str | None, share: bool) -> lis
 
     Raises HandOver where it says nothing: then it shall say itself why.
     """
+    import json  # not for handing over
+    import subprocess
+
     words = ["info", "--output=json", "--backing-chain"]
     words += [] if format_name is None else ["-f", format_name]
     words += ["-U"] if share else []

@@ -18,7 +18,6 @@ from tests.support.build_vhd import DynamicVhd, differencing, fixed
 from tests.support.build_vhdx import write_vhdx
 from tests.support.build_vmdk import write_descriptor
 from tests.support.standin import HANDED_OVER, answer
-from vhdfast.qemu_img import real as real_module
 from vhdfast.qemu_img.probing import probe
 from vhdfast.qemu_img.real import HandOver
 
@@ -201,7 +200,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Say:
             code = 0 if text else 1
             return subprocess.CompletedProcess(words, code, text.encode(), b"")
 
-        monkeypatch.setattr(real_module.subprocess, "run", run)
+        monkeypatch.setattr(subprocess, "run", run)
 
     return set_answer
 
