@@ -73,7 +73,7 @@ def test_no_cells_in_nothing() -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_shares_are_those_of_a_slow_count(data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, 5000))
     lengths = data.draw(st.lists(st.integers(1, 3000), min_size=1, max_size=30))
