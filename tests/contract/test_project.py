@@ -28,8 +28,8 @@ REAL_FORMATS = sorted(name for name, kind in FORMATS.items() if kind.__module__.
 PAGES = ROOT / "docs" / "formats"
 # Loaded when they are needed, and never before.
 HEAVY = (
-    "_cffi_backend", "aiohttp", "asyncio", "bz2", "cffi", "ctypes", "fsspec", "lzma", "numpy",
-    "rich", "shtab", "vhdfast._codecs", "vhdfast._native", "zstandard",
+    "PIL", "_cffi_backend", "aiohttp", "asyncio", "bz2", "cffi", "ctypes", "fsspec", "lzma",
+    "numpy", "rich", "shtab", "vhdfast._codecs", "vhdfast._native", "zstandard",
 )  # fmt: skip
 
 
