@@ -28,6 +28,7 @@ from .errors import (
 from .files import Source
 from .formats import Notice, OpenOptions, ReadOptions
 from .image import Image, open_as, open_image
+from .in_place import plan_repair, plan_resize, repair, resize, undo
 from .monitor import Monitor
 from .outputs import OUTPUTS, FileOutput, TargetOptions
 from .plan import Segment, Survey, segments, survey
@@ -37,7 +38,18 @@ from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ConvertPlan", "ConvertResult", "compare", "convert", "plan_conversion"]
+__all__ = [
+    "ConvertPlan",
+    "ConvertResult",
+    "compare",
+    "convert",
+    "plan_conversion",
+    "plan_repair",
+    "plan_resize",
+    "repair",
+    "resize",
+    "undo",
+]
 
 Path = str | os.PathLike[str]
 
