@@ -126,7 +126,8 @@ def _convert(source: SourceFile, what: str) -> UnsupportedImageError:
     return UnsupportedImageError(
         f"this is {what}; only raw disks and fixed VHDs get another size in place",
         path=source.path,
-        hint=f"make a new file of that size: vhdfast convert --size SIZE {shlex.quote(source.path)} NEW",
+        hint="make a new file of that size: vhdfast convert --size SIZE "
+        f"{shlex.quote(source.path)} NEW",
     )
 
 

@@ -16,6 +16,7 @@ from ..errors import (
     TargetError,
     UnprovenError,
     UnsupportedImageError,
+    VhdfastError,
 )
 from ..files import SourceFile
 from ..formats import FORMATS, Glimpse, ImageFormat, detect
@@ -197,8 +198,8 @@ def _no_vhd(source: SourceFile, what: str) -> UnsupportedImageError:
     )
 
 
-def _no_footer(source: SourceFile) -> Exception:
-    if source.size and VhdImage.residue(Glimpse(source)) is None and detect(source) is RawImage:
+def _no_footer(source: SourceFile) -> VhdfastError:
+    if VhdImage.residue(Glimpse(source)) is None and detect(source) is RawImage:
         return UnsupportedImageError(
             "this is a raw disk: there is no VHD footer, nor what is left of one",
             path=source.path,
