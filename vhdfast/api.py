@@ -28,6 +28,7 @@ from .files import Source
 from .formats import Notice, OpenOptions, ReadOptions
 from .hashing import DiskDigest, Expected, hash_disk
 from .image import Image, open_as, open_image
+from .in_place import plan_repair, plan_resize, repair, resize, undo
 from .monitor import Monitor
 from .outputs import OUTPUTS, FileOutput, TargetOptions
 from .patched import Patch, moved_gpt, patched
@@ -53,6 +54,11 @@ __all__ = [
     "doctor",
     "hash_image",
     "plan_conversion",
+    "plan_repair",
+    "plan_resize",
+    "repair",
+    "resize",
+    "undo",
 ]
 
 Path = str | os.PathLike[str]
