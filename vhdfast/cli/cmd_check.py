@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError, VhdfastError
@@ -18,6 +18,7 @@ from ._output import Console, make_monitor
 if TYPE_CHECKING:
     from ..checks import CheckedImage, CheckOptions, Selection
     from ..report import Run
+    from ..report.layout import Line
     from ..report.writing import ReportFile
 
 HELP = "whether Azure will take an image, and what to do where it will not"
@@ -132,7 +133,7 @@ class _Session:
         self._console = console
         self._options = options
         self._run = run
-        self._summary = Summary()
+        self._summary = Summary(run.strict)
         self._status = 0
         self._reports = _open_reports(args.reports, args.json, run, stack)
         # The JSON of --json: of a single image that cannot be read it is the error instead.
@@ -158,10 +159,8 @@ class _Session:
             raise UsageError(
                 "no image is named", hint="vhdfast check IMAGE, or names on stdin and -"
             )
-        if self._has_text and self._summary.total > 1:
-            self._console.text()
-            for line in self._summary.lines():
-                self._console.styled(line)
+        if self._summary.total > 1:
+            self._print(itertools.chain([[]], self._summary.lines()))
         for report in self._all():
             report.publish(self._status)
         return self._status
@@ -192,16 +191,27 @@ class _Session:
     def _tell(self, image: CheckedImage) -> None:
         from ..report.text import image_lines
 
-        if self._has_text:
-            if self._summary.total:
-                self._console.text()
-            for line in image_lines(image, self._console.width, self._args.show_all):
-                self._console.styled(line)
-            sys.stdout.flush()
+        separator: list[Line] = [[]] if self._summary.total else []
+        lines = image_lines(image, self._console.width, self._args.show_all, self._run.strict)
+        self._print(itertools.chain(separator, lines))
         self._summary.image(image)
         for report in self._all():
             report.image(image)
         self._status = _worse(self._status, image.exit_code(self._run.strict))
+
+    def _print(self, lines: Iterable[Line]) -> None:
+        if not self._has_text:
+            return
+        try:
+            for line in lines:
+                self._console.styled(line)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not self._reports:
+                raise
+            # Whoever read the text has gone; those who will read the reports have not.
+            self._has_text = False
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _tell_error(self, name: str, error: VhdfastError) -> None:
         """One that cannot be read does not keep the others from being looked at."""

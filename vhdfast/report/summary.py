@@ -16,10 +16,11 @@ __all__ = ["Summary"]
 MAX_ROWS = 100
 
 # The worst last; the words are those of the verdict.
-_KINDS = ("no known obstacle", "not judged", "obstacle", "not read")
+_KINDS = ("no known obstacle", "not judged", "warning", "obstacle", "not read")
 _WORDS = {
     "not read": "could not be read",
     "obstacle": "with an obstacle",
+    "warning": "with warnings",
     "not judged": "not judged",
     "no known obstacle": "without a known obstacle",
 }
@@ -28,7 +29,8 @@ _WORDS = {
 class Summary:
     """Counts all images and remembers the worst, so that memory does not grow with their number."""
 
-    def __init__(self, max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, strict: bool, max_rows: int = MAX_ROWS) -> None:
+        self._strict = strict
         self._max_rows = max_rows
         self._kinds: Counter[str] = Counter()
         # (rank, minus its place in the order, kind, counts, path): the mildest first.
@@ -39,7 +41,7 @@ class Summary:
         return self._kinds.total()
 
     def image(self, image: CheckedImage) -> None:
-        kind = outcome_of(image)
+        kind = outcome_of(image, self._strict)
         rank = (
             _KINDS.index(kind),
             len(image.obstacles),

@@ -26,15 +26,18 @@ _INDENT = 6  # of what stands below a mark
 # A command, and what stands behind it for people: words of a shell hold no ", " outside quotes.
 _COMMAND = re.compile(r"""(vhdfast (?:'[^']*'|"[^"]*"|[^'",]|,(?! ))*)(?:, (.*))?""", re.DOTALL)
 
-Kind = Literal["obstacle", "not judged", "no known obstacle"]
+Kind = Literal["obstacle", "warning", "not judged", "no known obstacle"]
 
 
-def image_lines(image: CheckedImage, width: int, show_all: bool = False) -> Iterator[Line]:
+def image_lines(
+    image: CheckedImage, width: int, show_all: bool = False, strict: bool = False
+) -> Iterator[Line]:
     """The lines about one image; with show_all also what passed or did not apply.
 
-    width: columns of the terminal. Commands are never wrapped, nor words that are longer.
+    width: columns of the terminal. Commands are never wrapped, nor words that are longer. strict:
+    warnings count as failures.
     """
-    yield from _head(image, width)
+    yield from _head(image, width, strict)
     findings = _by_weight(image)
     told: dict[str, str] = {}
     for finding in findings:
@@ -50,23 +53,28 @@ def image_lines(image: CheckedImage, width: int, show_all: bool = False) -> Iter
     yield [(_counts(image), "quiet")]
 
 
-def outcome_of(image: CheckedImage) -> Kind:
-    """The verdict in a word or two."""
+def outcome_of(image: CheckedImage, strict: bool) -> Kind:
+    """The verdict in a word or two; "warning" where strict makes that a failure."""
     if image.obstacles:
         return "obstacle"
+    if strict and image.of(Outcome.FAIL, Severity.WARNING):
+        return "warning"
     return "not judged" if image.undecided else "no known obstacle"
 
 
 def style_of(kind: str) -> Style:
-    styles: dict[str, Style] = {"obstacle": "bad", "not judged": "warn", "not read": "bad"}
-    return styles.get(kind, "good")
+    styles: dict[str, Style] = {"obstacle": "bad", "not read": "bad", "no known obstacle": "good"}
+    return styles.get(kind, "warn")
 
 
-def _head(image: CheckedImage, width: int) -> Iterator[Line]:
+def _head(image: CheckedImage, width: int, strict: bool) -> Iterator[Line]:
     # What the obstacles are stands right below, with what to do.
-    found = outcome_of(image)
+    found = outcome_of(image, strict)
     verdict = image.verdict() if found == "no known obstacle" else found
-    if len(image.obstacles) > 1:
+    if found == "warning":
+        warnings = counted(len(image.of(Outcome.FAIL, Severity.WARNING)), "warning")
+        verdict = f"{warnings}, and --strict"
+    elif len(image.obstacles) > 1:
         verdict = counted(len(image.obstacles), "obstacle")
     yield [(f"{image.path}: ", "strong"), (verdict, style_of(found))]
     kind = "unknown format" if image.format is None else f"{image.format}, {image.subformat}"
