@@ -104,6 +104,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     select = args.select or config.select
     selection = Selection(select, (*config.ignore, *args.ignore), config.grades)
     checks = selection.checks()  # a misspelt name is told before hours of work
+    if not checks:
+        raise UsageError("no check is left to run", hint="leave out some of --select and --ignore")
     if args.list:
         return _list(selection, args, console)
     if args.as_is and args.as_source:

@@ -85,7 +85,7 @@ class ReportFile:
                 shutil.copyfileobj(self._out, sys.stdout.buffer)
                 sys.stdout.flush()
             else:
-                with open(self._target, "wb") as out:
+                with open(self._path, "wb") as out:
                     shutil.copyfileobj(self._out, out)
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class ReportFile:
             return True
         with self._typed():
             try:
-                status = os.stat(self._target)
+                status = os.stat(self._path)  # of /dev/fd/3 the real path need not be one
             except FileNotFoundError:
                 return False
             if stat.S_ISCHR(status.st_mode) or stat.S_ISFIFO(status.st_mode):

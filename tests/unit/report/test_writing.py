@@ -126,6 +126,15 @@ def test_a_pipe_gets_the_report_at_the_end(tmp_path: Path) -> None:
     assert got[0].startswith(b'{\n  "schema": "vhdfast.check/1"')
 
 
+def test_a_descriptor_of_a_pipe_gets_it_too() -> None:
+    """As a shell's >(command) names it."""
+    read_end, write_end = os.pipe()
+    with open(read_end, "rb") as reader:
+        write(f"/dev/fd/{write_end}")
+        os.close(write_end)
+        assert reader.read().endswith(b"}\n")
+
+
 def test_it_knows_the_file_that_it_would_replace(tmp_path: Path) -> None:
     (tmp_path / "disk").touch()
     (tmp_path / "link").symlink_to("disk")
