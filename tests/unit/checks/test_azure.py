@@ -1,4 +1,4 @@
-"""What Azure demands: each check on an image that passes, one that fails, one it says nothing of."""
+"""What Azure demands: each check on images that pass, that fail, and that it says nothing of."""
 
 from __future__ import annotations
 

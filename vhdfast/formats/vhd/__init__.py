@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import CUT_SHORT, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, make_rows
 from ...files import Source
-from ...units import MAX_OFFSET
+from ...tables import first_true
+from ...units import MAX_OFFSET, MIB, format_bytes, round_up
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .dynamic import BlockTable, DynamicHeader
 from .footer import (
@@ -25,6 +26,7 @@ from .footer import (
     find_stray_footer,
 )
 from .parent import ParentLocators, check_parent, read_locators
+from .producer import identify
 
 __all__ = ["VhdImage"]
 
@@ -87,6 +89,7 @@ class VhdImage(ImageFormat):
         else:
             self._open_dynamic()
         self.notice_newer_states()
+        self._notice_rounded_size()
 
     # ---- footers --------------------------------------------------------------------------------
 
@@ -164,7 +167,8 @@ class VhdImage(ImageFormat):
                 f"{footer.checksum:#010x}, and nothing else confirms its values",
                 path=self.source.path,
                 offset=copy.offset + 64,
-                hint="the footer is damaged: copy the image again and compare checksums",
+                hint="the footer is damaged: copy the image again and compare checksums; where "
+                "those bytes are a raw disk's own, say --from raw",
             )
         why = "its size fits the file" if fits else "both copies of the footer agree"
         self.notice(
@@ -197,6 +201,19 @@ class VhdImage(ImageFormat):
                 "saved-state",
                 "the machine was saved, not shut down: its memory is not in this image, and file "
                 "systems on it may be inconsistent",
+            )
+
+    def _notice_rounded_size(self) -> None:
+        size = self.footer.current_size
+        producer = identify(self.footer, self.source.size)
+        if self.options.trail or size % MIB == 0 or producer is None:
+            return  # a parent's size counts for nothing
+        if producer.is_qemu and producer.is_chs_rounded:
+            self.notice(
+                "qemu-chs-size",
+                f"qemu-img rounded the size up to whole cylinders, {size} bytes, which is no whole "
+                "number of MiB and is refused by Azure; converting to a fixed VHD keeps every byte "
+                f"and makes it {format_bytes(round_up(size, MIB))}",
             )
 
     def _chosen_size(self) -> int:
@@ -312,6 +329,8 @@ class VhdImage(ImageFormat):
         rows = self.table.rows(offset, length, max_rows)
         if self.table.overlaps.is_complete is False:
             self.notice_no_overlap_search("blocks")
+        if self.limit == self.source.size:
+            self._check_not_cut(rows)
         rows = self.cut_at_end(rows, "block", size=self.limit)
         if self.table.empty_bitmaps and self.parent is None:
             self.notice(
@@ -319,6 +338,24 @@ class VhdImage(ImageFormat):
                 "blocks are stored of which no sector is marked as written; they read as zeros",
             )
         return rows
+
+    def _check_not_cut(self, rows: Rows) -> None:
+        """Raise CorruptImageError where a file without a footer at its end ends in a block.
+
+        Old writers left a last block short, but put the footer behind it: this file was cut.
+        """
+        ends = rows["file_offset"] + rows["length"]
+        at = first_true((rows["kind"] == Kind.DATA) & (ends > self.limit))
+        if at is None:
+            return
+        assert self.table is not None
+        raise CorruptImageError(
+            f"block {int(rows['offset'][at]) // self.table.block_size} has data up to "
+            f"{int(ends[at]):#x}, the file ends at {self.limit:#x} without a footer",
+            path=self.source.path,
+            offset=self.limit,
+            hint=CUT_SHORT,
+        )
 
 
 def _is_guests(end: _Copy, head: _Copy) -> bool:
