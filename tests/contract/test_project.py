@@ -22,6 +22,7 @@ from vhdfast.containers import CONTAINERS
 from vhdfast.errors import VhdfastError
 from vhdfast.formats import FORMATS
 from vhdfast.outputs import OUTPUTS
+from vhdfast.qemu_img.commands import commands, load
 from vhdfast.remote import SCHEMES
 from vhdfast.report import form_names
 from vhdfast.streams import STREAMS
@@ -270,6 +271,13 @@ def test_the_page_of_the_checks_is_what_they_say() -> None:
     assert (ROOT / "docs" / "checks.md").read_text() == markdown()
 
 
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_every_command_of_the_stand_in_is_documented(command: str) -> None:
+    page = (ROOT / "docs" / "qemu-img.md").read_text()
+    assert f"| `{command}` |" in page
+    assert isinstance(load(command).IS_SLOW, bool)
+
+
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
 def test_every_output_is_offered_by_convert(name: str) -> None:
     (action,) = [a for a in build_parser("convert")._actions if "--to" in a.option_strings]
@@ -310,6 +318,24 @@ def test_start_up_imports_nothing_heavy(words: str) -> None:
     # argparse asks shutil for the width of the terminal, and shutil can pack files.
     of_shutil = {"bz2", "lzma"} if words == "convert --help" else set()
     assert not set(loaded) - of_shutil
+
+
+@pytest.mark.parametrize("words", ["info disk", "convert -c disk other", "snapshot -l disk"])
+def test_handing_over_imports_nothing_heavy(words: str) -> None:
+    script = (
+        "from vhdfast.qemu_img import main\n"
+        "main.find_real = lambda: '/x/qemu-img'\n"
+        "main.become = lambda real, words: None\n"
+        "main.main(sys.argv[1:])\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{script}", *words.split()],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "vhdfast.qemu_img.real" in loaded
+    assert not set(HEAVY) & set(loaded)
 
 
 def test_a_plain_disk_needs_no_libraries_of_others(small_disk: Path, tmp_path: Path) -> None:
@@ -371,7 +397,7 @@ def test_no_file_outgrows_a_reader() -> None:
 # a higher room it imports in a function, where it is needed.
 LAYERS = (
     ("errors", "_native", "_codecs"),
-    ("units", "extents", "files", "monitor", "contents", "windows_names", "vmware"),
+    ("units", "extents", "files", "monitor", "signals", "contents", "windows_names", "vmware"),
     ("engine", "codecs", "ranges", "sparse", "tables", "siblings", "references", "edits"),
     ("remote", "streams", "guest"),
     ("formats",),
@@ -381,6 +407,7 @@ LAYERS = (
     ("report", "doctor", "explanations", "in_place"),
     ("api",),
     ("cli",),
+    ("qemu_img",),
     ("__main__",),
 )
 

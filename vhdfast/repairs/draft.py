@@ -21,7 +21,7 @@ from ..errors import (
 from ..files import SourceFile
 from ..formats import FORMATS, Glimpse, ImageFormat, detect
 from ..formats.raw import RawImage
-from ..formats.vhd import STRAY_SEARCH, VhdImage
+from ..formats.vhd import VhdImage
 from ..formats.vhd.dynamic import COOKIE as HEADER_COOKIE
 from ..formats.vhd.dynamic import HEADER_LENGTH, BlockTable, DynamicHeader
 from ..formats.vhd.footer import (
@@ -30,6 +30,7 @@ from ..formats.vhd.footer import (
     LARGEST_GEOMETRY,
     NO_OFFSET,
     OLD_FOOTER_LENGTH,
+    STRAY_SEARCH,
     DiskType,
     Footer,
 )
