@@ -28,6 +28,7 @@ from .files import Source
 from .formats import Notice, OpenOptions, ReadOptions
 from .hashing import DiskDigest, Expected, hash_disk
 from .image import Image, open_as, open_image
+from .in_place import plan_repair, plan_resize, repair, resize, undo
 from .monitor import Monitor
 from .outputs import OUTPUTS, FileOutput, TargetOptions
 from .patched import Patch, moved_gpt, patched
@@ -53,6 +54,11 @@ __all__ = [
     "doctor",
     "hash_image",
     "plan_conversion",
+    "plan_repair",
+    "plan_resize",
+    "repair",
+    "resize",
+    "undo",
 ]
 
 Path = str | os.PathLike[str]
@@ -343,7 +349,7 @@ def check(
     """What speaks against an image's being accepted by Azure.
 
     options: how it is judged. selection: which checks run. reading: ReadOptions. monitor: told of
-    unpacking, where the file is compressed.
+    unpacking, where the file is compressed, and of the walk through the map.
 
     Raises UsageError, and for a file that cannot be read ReadError or ImageError; whatever else is
     wrong with the image is a finding.
@@ -351,7 +357,7 @@ def check(
     from .checks import check_image
 
     how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor))
-    return check_image(os.fspath(path), from_format, how, options, selection)
+    return check_image(os.fspath(path), from_format, how, options, selection, monitor)
 
 
 def doctor(*, qemu_img: Path | None = None, directory: Path = ".") -> tuple[Item, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from vhdfast.errors import VhdfastError
 from vhdfast.formats import FORMATS
 from vhdfast.outputs import OUTPUTS
 from vhdfast.remote import SCHEMES
+from vhdfast.report import form_names
 from vhdfast.streams import STREAMS
 
 REAL_FORMATS = sorted(name for name, kind in FORMATS.items() if kind.__module__.startswith("vhdf"))
@@ -213,6 +215,33 @@ def test_the_walk_through_of_a_new_verb_works(
     assert capsys.readouterr().out == f"{small_disk.stat().st_size}\n"
 
 
+def test_the_walk_through_of_a_new_form_of_report_works() -> None:
+    from tests.support.findings import finding, image, run_of, told
+    from vhdfast.report import REPORTS
+
+    page = (ROOT / "docs" / "hacking" / "adding-a-report.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    out = io.BytesIO()
+    try:
+        exec(compile(code, "form_csv.py", "exec"), {"__name__": "vhdfast.report.form_csv"})
+        report = REPORTS["csv"](out, run_of())
+        report.begin()
+        for call in told(image(finding("tables", message="it is, after all, odd"))):
+            call(report)
+        report.end(1)
+    finally:
+        REPORTS.pop("csv", None)
+    assert out.getvalue() == (
+        b'path,check,severity,message\r\ndisk.vhd,tables,error,"it is, after all, odd"\r\n'
+    )
+
+
+@pytest.mark.parametrize("name", form_names())
+def test_every_form_of_report_is_documented_and_tested(name: str) -> None:
+    assert f"| `{name}` |" in (ROOT / "docs" / "cli.md").read_text()
+    assert (ROOT / "tests" / "unit" / "report" / f"test_{name}.py").exists()
+
+
 @pytest.mark.parametrize("verb", sorted(verbs()))
 def test_every_option_of_every_verb_is_documented(verb: str) -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
@@ -347,9 +376,9 @@ LAYERS = (
     ("remote", "streams", "guest"),
     ("formats",),
     ("containers", "image", "outputs"),
-    ("plan", "comparing", "patched"),
-    ("copying", "hashing", "checks"),
-    ("report", "doctor", "explanations"),
+    ("plan", "comparing", "patched", "resizing"),
+    ("copying", "hashing", "checks", "repairs"),
+    ("report", "doctor", "explanations", "in_place"),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -23,6 +23,7 @@ from tests.support import pattern, peek, poke
 from vhdfast import edits
 from vhdfast.edits import Change, Stage, System, Write
 from vhdfast.errors import (
+    ImageError,
     InternalError,
     InUseError,
     NoSpaceError,
@@ -152,7 +153,7 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
             edits.apply(Change(str(path), "test", STAGES, seen))
     with pytest.raises(TargetError, match="cannot be opened"):
         edits.apply(Change(str(tmp_path / "missing"), "test", STAGES, seen))
-    with pytest.raises(TargetError, match="cannot be looked at"):
+    with pytest.raises(ImageError, match="cannot be opened"):
         edits.interrupted(tmp_path / "missing")
 
 
@@ -417,7 +418,7 @@ def craft(disk: Path, state: bytes = b"P", **changes: object) -> Path:
 
 def test_a_crafted_undo_file_works(disk: Path) -> None:
     craft(disk)
-    assert edits.complete(disk).name == "disk"
+    assert edits.complete(disk).record.name == "disk"
     assert peek(disk, 100, 6) == b"inside"
     edits.undo(disk)
     assert disk.read_bytes() == OLD
