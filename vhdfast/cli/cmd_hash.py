@@ -83,9 +83,9 @@ def _print(args: argparse.Namespace, console: Console) -> int:
 def _digest(
     args: argparse.Namespace, path: str, plain: bool, size: int | None, align: int | None
 ) -> DiskDigest:
-    from .. import api
+    from ..hashing import hash_image
 
-    return api.hash_image(
+    return hash_image(
         path,
         size=size,
         align=align,
@@ -134,9 +134,9 @@ def _check(args: argparse.Namespace, console: Console) -> int:
 
 
 def _recompute(args: argparse.Namespace, expected: Expected) -> DiskDigest | None:
-    from .. import api
+    from ..hashing import check_digest
 
-    return api.check_digest(
+    return check_digest(
         expected,
         from_format=args.from_format,
         jobs=args.jobs,
