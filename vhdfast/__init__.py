@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         compare,
         convert,
         create,
-        hash_image,
         plan_conversion,
     )
     from .checks import CheckedImage, CheckOptions, Finding, Selection
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from .errors import VhdfastError
     from .extents import EXTENT, Extent, ExtentMap, Kind
     from .formats import ImageInfo, Notice
-    from .hashing import DiskDigest
+    from .hashing import DiskDigest, hash_image
     from .image import Image, open_image
     from .monitor import Monitor
 
@@ -46,7 +45,7 @@ _HOME = {
     "compare": "api",
     "convert": "api",
     "create": "api",
-    "hash_image": "api",
+    "hash_image": "hashing",
     "plan_conversion": "api",
     "CheckOptions": "checks",
     "CheckedImage": "checks",

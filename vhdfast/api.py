@@ -26,7 +26,6 @@ from .errors import (
 )
 from .files import Source
 from .formats import Notice, OpenOptions, ReadOptions
-from .hashing import DiskDigest, Expected, hash_disk
 from .image import Image, open_as, open_image
 from .in_place import plan_repair, plan_resize, repair, resize, undo
 from .monitor import Monitor
@@ -34,7 +33,7 @@ from .outputs import OUTPUTS, FileOutput, TargetOptions
 from .patched import Patch, moved_gpt, patched
 from .plan import Survey, survey
 from .streams import Spool, Unpacking
-from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
+from .units import MAX_OFFSET, SECTOR, check_align, format_bytes, round_up
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -47,12 +46,10 @@ __all__ = [
     "ConvertResult",
     "Created",
     "check",
-    "check_digest",
     "compare",
     "convert",
     "create",
     "doctor",
-    "hash_image",
     "plan_conversion",
     "plan_repair",
     "plan_resize",
@@ -261,55 +258,6 @@ def create(
     return Created(path, to, rounded, output.file_size)
 
 
-def hash_image(
-    source: Path,
-    *,
-    size: int | None = None,
-    align: int | None = None,
-    plain: bool = False,
-    from_format: str | None = None,
-    jobs: int | None = None,
-    monitor: Monitor | None = None,
-    **reading: Unpack[ReadOptions],
-) -> DiskDigest:
-    """A digest of the disk in an image, the same for every format (docs/hash.md).
-
-    size: hash as if zeros followed the disk up to there. align: the same up to a multiple of it.
-    plain: what sha256sum gives for the disk as a raw file. reading: ReadOptions. Raises UsageError
-    where size is below the disk's, and what opening and reading raise.
-    """
-    _check_jobs(jobs)
-    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor, jobs))
-    with open_as(source, from_format, how) as image:
-        end = image.virtual_size if size is None else size
-        end = end if align is None else _rounded(end, align, image.path)
-        digest = hash_disk(image, end, plain=plain, jobs=jobs, monitor=monitor)
-        image.check_unchanged()
-        return digest
-
-
-def check_digest(
-    expected: Expected,
-    *,
-    from_format: str | None = None,
-    jobs: int | None = None,
-    monitor: Monitor | None = None,
-    **reading: Unpack[ReadOptions],
-) -> DiskDigest | None:
-    """The digest to hold against a line of a list; None where the disk is larger than its size.
-
-    Raises what opening and reading raise.
-    """
-    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor, jobs))
-    with open_as(expected.path, from_format, how) as image:
-        if expected.size is not None and expected.size < image.virtual_size:
-            return None
-        plain = expected.size is None
-        digest = hash_disk(image, expected.size, plain=plain, jobs=jobs, monitor=monitor)
-        image.check_unchanged()
-        return digest
-
-
 def compare(
     left: Path,
     right: Path,
@@ -454,13 +402,6 @@ def _check_jobs(jobs: int | None) -> None:
         raise UsageError(f"{jobs} workers cannot work", hint="give --jobs at least 1")
 
 
-def _check_align(align: int) -> None:
-    if align < SECTOR or align % SECTOR:
-        raise UsageError(
-            f"an alignment of {align} bytes", hint=f"give a multiple of {SECTOR}, such as 1M"
-        )
-
-
 def _check_before_unpacking(
     packed: Source, path: str, to: str, align: int | None, options: TargetOptions, jobs: int | None
 ) -> None:
@@ -469,7 +410,7 @@ def _check_before_unpacking(
         raise _same_file(path)
     _check_jobs(jobs)
     kind = _output_kind(to)
-    _check_align(kind.constraints.alignment if align is None else align)
+    check_align(kind.constraints.alignment if align is None else align)
     kind(path, 0, options).check_target()
 
 
@@ -508,7 +449,7 @@ def _target_size(image: Image, align: int, size: int | None) -> int:
 
 
 def _rounded(size: int, align: int, path: str) -> int:
-    _check_align(align)
+    check_align(align)
     rounded = round_up(size, align)
     if rounded > MAX_OFFSET:
         raise ImageError(f"a disk of {size} bytes cannot be rounded up to {align}", path=path)
