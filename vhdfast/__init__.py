@@ -14,11 +14,23 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._native import crc32c, is_zero, vhd_checksum, zero_runs
-    from .api import ConvertPlan, ConvertResult, compare, convert, plan_conversion
+    from .api import (
+        ConvertPlan,
+        ConvertResult,
+        Created,
+        check,
+        compare,
+        convert,
+        create,
+        hash_image,
+        plan_conversion,
+    )
+    from .checks import CheckedImage, CheckOptions, Finding, Selection
     from .comparing import Comparison
     from .errors import VhdfastError
     from .extents import EXTENT, Extent, ExtentMap, Kind
     from .formats import ImageInfo, Notice
+    from .hashing import DiskDigest
     from .image import Image, open_image
     from .monitor import Monitor
 
@@ -29,9 +41,17 @@ _HOME = {
     "zero_runs": "_native",
     "ConvertPlan": "api",
     "ConvertResult": "api",
+    "Created": "api",
+    "check": "api",
     "compare": "api",
     "convert": "api",
+    "create": "api",
+    "hash_image": "api",
     "plan_conversion": "api",
+    "CheckOptions": "checks",
+    "CheckedImage": "checks",
+    "Finding": "checks",
+    "Selection": "checks",
     "Comparison": "comparing",
     "VhdfastError": "errors",
     "EXTENT": "extents",
@@ -40,6 +60,7 @@ _HOME = {
     "Kind": "extents",
     "ImageInfo": "formats",
     "Notice": "formats",
+    "DiskDigest": "hashing",
     "Image": "image",
     "open_image": "image",
     "Monitor": "monitor",
@@ -47,20 +68,29 @@ _HOME = {
 
 __all__ = [
     "EXTENT",
+    "CheckOptions",
+    "CheckedImage",
     "Comparison",
     "ConvertPlan",
     "ConvertResult",
+    "Created",
+    "DiskDigest",
     "Extent",
     "ExtentMap",
+    "Finding",
     "Image",
     "ImageInfo",
     "Kind",
     "Monitor",
     "Notice",
+    "Selection",
     "VhdfastError",
+    "check",
     "compare",
     "convert",
     "crc32c",
+    "create",
+    "hash_image",
     "is_zero",
     "open_image",
     "plan_conversion",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from . import contents
 from .comparing import Comparison, compare_images, verify
-from .engine import run
+from .copying import copy
 from .errors import (
     ImageError,
     NoSpaceError,
@@ -27,18 +26,34 @@ from .errors import (
 )
 from .files import Source
 from .formats import Notice, OpenOptions, ReadOptions
+from .hashing import DiskDigest, Expected, hash_disk
 from .image import Image, open_as, open_image
 from .monitor import Monitor
 from .outputs import OUTPUTS, FileOutput, TargetOptions
 from .patched import Patch, moved_gpt, patched
-from .plan import Segment, Survey, segments, survey
+from .plan import Survey, survey
 from .streams import Spool, Unpacking
 from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ConvertPlan", "ConvertResult", "compare", "convert", "plan_conversion"]
+    from .checks import CheckedImage, CheckOptions, Selection
+    from .doctor import Item
+
+__all__ = [
+    "ConvertPlan",
+    "ConvertResult",
+    "Created",
+    "check",
+    "check_digest",
+    "compare",
+    "convert",
+    "create",
+    "doctor",
+    "hash_image",
+    "plan_conversion",
+]
 
 Path = str | os.PathLike[str]
 
@@ -55,7 +70,7 @@ class ConvertPlan:
     target_format: str
     source_size: int  # virtual size before rounding
     target_size: int  # and after
-    file_size: int  # of the target, with what stands behind the disk
+    file_size: int  # of the target, with what is not the disk; of one that stores blocks at most
     data: int  # stored in the source, to be read; zeros among them are not written
     zero: int  # known to be zero, not read
     space_needed: int  # at most
@@ -74,6 +89,7 @@ class ConvertResult:
     read: int  # from the source
     written: int  # to the target
     zeros_found: int  # read, and found to be zero
+    file_size: int  # of the target
     seconds: float  # until the target was durable under its name
     verified: int | None  # bytes compared by --verify
     notices: tuple[Notice, ...]
@@ -101,8 +117,8 @@ def convert(
 ) -> ConvertResult:
     """Convert a disk image into `target`, which gets its name only when all of it is durable.
 
-    to: an output ("fixed-vhd", "raw"). align: the virtual size is rounded up to a multiple of it
-    (1 MiB for a fixed VHD, 512 bytes for raw). size: a larger virtual size to end with.
+    to: an output ("fixed-vhd", "dynamic-vhd", "raw"). align: the virtual size is rounded up to a
+    multiple of it (1 MiB for a VHD, 512 bytes for raw). size: a larger virtual size to end with.
     force: replace an existing target. allocate: reserve all of its bytes. unique_id: UUID of the
     disk. verify_copy: read both sides back and compare. allow_4kn: take a partition table made for
     4096-byte sectors. relocate_gpt: move the backup of a GPT to the end of the target.
@@ -131,12 +147,18 @@ def convert(
         if check_space:
             _check_space(plan)
         try:
-            spool = _spool_to_adopt(image)
+            spool = _spool_to_adopt(image, output)
             if spool is not None and output.adopt(spool, image.virtual_size):
                 counts = (found.data, found.data, 0)
             else:
                 output.create()
-                counts = _copy(image, output, found, jobs, rate, monitor)
+                if patches and output.block_size:
+                    # Which blocks are stored depends on the patches too.
+                    whole = patched(image, patches, plan.target_size)
+                    blocks = survey(whole, output.block_size)
+                    counts, patches = copy(whole, output, blocks, jobs, rate, monitor), []
+                else:
+                    counts = copy(image, output, found, jobs, rate, monitor)
             for offset, data in patches:
                 output.patch(offset, data)
             image.check_unchanged()
@@ -153,7 +175,7 @@ def convert(
             output.abort()
             raise
         return ConvertResult(
-            plan, *counts, time.monotonic() - started, verified, image.notices
+            plan, *counts, output.file_size, time.monotonic() - started, verified, image.notices
         )
 
 
@@ -187,6 +209,101 @@ def plan_conversion(
         return _with_patches(plan, patches, options)
 
 
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new disk; sizes in bytes."""
+
+    target: str
+    target_format: str
+    virtual_size: int
+    file_size: int
+
+
+def create(
+    target: Path,
+    size: int,
+    *,
+    to: str = "fixed-vhd",
+    align: int | None = None,
+    force: bool = False,
+    allocate: bool = False,
+    unique_id: str | None = None,
+    dry_run: bool = False,
+) -> Created:
+    """Make an empty disk, all zeros, of at least `size` bytes; its size costs no time.
+
+    The other arguments are those of `convert`. dry_run: look whether it can be made, and make
+    nothing. Raises UsageError, TargetError, CopyError; then the target is as it was before.
+    """
+    kind = _output_kind(to)
+    path = os.fspath(target)
+    if size <= 0:
+        raise UsageError(f"a disk of {size} bytes", path=path, hint="give at least one sector")
+    rounded = _rounded(size, kind.constraints.alignment if align is None else align, path)
+    _check_largest(rounded, kind, path, "make it smaller")
+    options = TargetOptions(force, allocate, _checked_uuid(unique_id), _source_date_epoch())
+    output = kind(path, rounded, options)
+    output.check_target()
+    if not dry_run:
+        try:
+            output.create()
+            output.seal()
+            output.publish()
+        except BaseException:
+            output.abort()
+            raise
+    return Created(path, to, rounded, output.file_size)
+
+
+def hash_image(
+    source: Path,
+    *,
+    size: int | None = None,
+    align: int | None = None,
+    plain: bool = False,
+    from_format: str | None = None,
+    jobs: int | None = None,
+    monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
+) -> DiskDigest:
+    """A digest of the disk in an image, the same for every format (docs/hash.md).
+
+    size: hash as if zeros followed the disk up to there. align: the same up to a multiple of it.
+    plain: what sha256sum gives for the disk as a raw file. reading: ReadOptions. Raises UsageError
+    where size is below the disk's, and what opening and reading raise.
+    """
+    _check_jobs(jobs)
+    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor, jobs))
+    with open_as(source, from_format, how) as image:
+        end = image.virtual_size if size is None else size
+        end = end if align is None else _rounded(end, align, image.path)
+        digest = hash_disk(image, end, plain=plain, jobs=jobs, monitor=monitor)
+        image.check_unchanged()
+        return digest
+
+
+def check_digest(
+    expected: Expected,
+    *,
+    from_format: str | None = None,
+    jobs: int | None = None,
+    monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
+) -> DiskDigest | None:
+    """The digest to hold against a line of a list; None where the disk is larger than its size.
+
+    Raises what opening and reading raise.
+    """
+    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor, jobs))
+    with open_as(expected.path, from_format, how) as image:
+        if expected.size is not None and expected.size < image.virtual_size:
+            return None
+        plain = expected.size is None
+        digest = hash_disk(image, expected.size, plain=plain, jobs=jobs, monitor=monitor)
+        image.check_unchanged()
+        return digest
+
+
 def compare(
     left: Path,
     right: Path,
@@ -214,6 +331,41 @@ def compare(
         return answer
 
 
+def check(
+    path: Path,
+    *,
+    from_format: str | None = None,
+    options: CheckOptions | None = None,
+    selection: Selection | None = None,
+    monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
+) -> CheckedImage:
+    """What speaks against an image's being accepted by Azure.
+
+    options: how it is judged. selection: which checks run. reading: ReadOptions. monitor: told of
+    unpacking, where the file is compressed.
+
+    Raises UsageError, and for a file that cannot be read ReadError or ImageError; whatever else is
+    wrong with the image is a finding.
+    """
+    from .checks import check_image
+
+    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor))
+    return check_image(os.fspath(path), from_format, how, options, selection)
+
+
+def doctor(*, qemu_img: Path | None = None, directory: Path = ".") -> tuple[Item, ...]:
+    """What this machine is like: its qemu-img, vhdfast with its libraries, a directory.
+
+    qemu_img: a program; what PATH leads to where None. What is wrong is an item, not an exception.
+    Raises UsageError where there is no such program or directory.
+    """
+    from .doctor import Request, examine
+
+    program = None if qemu_img is None else os.fspath(qemu_img)
+    return examine(Request(program, os.fspath(directory)))
+
+
 # ---- before the copy ----------------------------------------------------------------------------
 
 
@@ -235,18 +387,12 @@ def _prepare(
     _check_sector_size(image, allow_4kn)
     limits = kind.constraints
     target_size = _target_size(image, limits.alignment if align is None else align, size)
-    if target_size > limits.max_size:
-        raise TargetTooLargeError(
-            f"the disk would have {format_bytes(target_size)}, a {to} for Azure at most "
-            f"{format_bytes(limits.max_size)}",
-            path=path,
-            hint="shrink the disk in the guest first",
-        )
+    _check_largest(target_size, kind, path, "shrink the disk in the guest first")
     output = kind(path, target_size, options)
     output.check_target()
-    found = survey(image)
+    found = survey(image, kind.block_size)
     info = image.info()
-    spool = _spool_to_adopt(image)
+    spool = _spool_to_adopt(image, output)
     free = _free_space(output.directory)
     if free is not None and spool is not None:
         # What it takes there becomes the target's.
@@ -260,10 +406,12 @@ def _prepare(
         target_format=to,
         source_size=image.virtual_size,
         target_size=target_size,
-        file_size=output.file_size,
+        file_size=output.largest_file(found.blocks),
         data=found.data,
         zero=found.zero,
-        space_needed=output.file_size if options.allocate else found.data + limits.overhead,
+        space_needed=output.largest_file(found.blocks)
+        if options.allocate
+        else found.data + output.overhead(found.blocks),
         space_free=free,
         jobs=jobs or 0,
         notices=image.notices,
@@ -319,9 +467,11 @@ def _check_before_unpacking(
     kind(path, 0, options).check_target()
 
 
-def _spool_to_adopt(image: Image) -> Spool | None:
+def _spool_to_adopt(image: Image, output: FileOutput) -> Spool | None:
     """The unpacked stream where it can become the target itself."""
     source = image.layer.source
+    if output.block_size:
+        return None
     if isinstance(source, Spool) and source.may_be_kept and image.layer.is_flat:
         return source
     return None
@@ -343,19 +493,30 @@ def _check_sector_size(image: Image, allow_4kn: bool) -> None:
 
 def _target_size(image: Image, align: int, size: int | None) -> int:
     """The virtual size that the target gets, bytes."""
-    _check_align(align)
     if size is not None and size < image.virtual_size:
         raise UsageError(
             f"--size {size} is smaller than the disk of {format_bytes(image.virtual_size)}",
             hint="shrink the disk in the guest first; vhdfast never cuts data off",
         )
-    rounded = round_up(image.virtual_size if size is None else size, align)
+    return _rounded(image.virtual_size if size is None else size, align, image.path)
+
+
+def _rounded(size: int, align: int, path: str) -> int:
+    _check_align(align)
+    rounded = round_up(size, align)
     if rounded > MAX_OFFSET:
-        raise ImageError(
-            f"a disk of {image.virtual_size} bytes cannot be rounded up to {align}",
-            path=image.path,
-        )
+        raise ImageError(f"a disk of {size} bytes cannot be rounded up to {align}", path=path)
     return rounded
+
+
+def _check_largest(size: int, kind: type[FileOutput], path: str, hint: str) -> None:
+    if size > kind.constraints.max_size:
+        raise TargetTooLargeError(
+            f"the disk would have {format_bytes(size)}, a {kind.name} holds at most "
+            f"{format_bytes(kind.constraints.max_size)}",
+            path=path,
+            hint=f"{hint}, or choose another output",
+        )
 
 
 def _free_space(directory: str) -> int | None:
@@ -403,40 +564,7 @@ def _source_date_epoch() -> float | None:
         ) from error
 
 
-# ---- the copy -----------------------------------------------------------------------------------
-
-
-def _copy(
-    image: Image,
-    output: FileOutput,
-    found: Survey,
-    jobs: int | None,
-    rate: int | None,
-    monitor: Monitor | None,
-) -> tuple[int, int, int]:
-    """(bytes read, written, found zero)."""
-    # Blocks are made ahead until so much of the data turns out to be zeros that giving them back
-    # costs more than having them early gains.
-    eager, careful = output.sink(allocate_ahead=True), output.sink(allocate_ahead=False)
-    totals = [0, 0, 0]
-    lock = threading.Lock()
-
-    def do(segment: Segment, scratch: memoryview) -> int:
-        read, _, zeros = totals
-        sink = careful if zeros * 4 > read else eager
-        counts = image.copy_rows(segment.rows, sink, scratch)
-        with lock:
-            for column, count in enumerate(counts):
-                totals[column] += count
-        return segment.stored
-
-    work = (segment for segment in segments(image, found.whole) if segment.stored)
-    run(
-        work, do, what="copying", total=found.data, jobs=jobs, rate=rate,
-        cost=lambda segment: segment.stored, monitor=monitor,
-    )  # fmt: skip
-    read, written, zeros = totals
-    return read, written, zeros
+# ---- after the copy -----------------------------------------------------------------------------
 
 
 def _verify(

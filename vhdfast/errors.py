@@ -15,6 +15,7 @@ __all__ = [
     "CopyError",
     "CorruptImageError",
     "ImageError",
+    "InUseError",
     "InternalError",
     "InvalidImageError",
     "MissingReferenceError",
@@ -25,6 +26,7 @@ __all__ = [
     "TargetError",
     "TargetExistsError",
     "TargetTooLargeError",
+    "UndoError",
     "UnknownFormatError",
     "UnsafeReferenceError",
     "UnsupportedImageError",
@@ -233,6 +235,18 @@ class TargetTooLargeError(TargetError):
     """The target would be larger than its file system or its format can hold."""
 
     code = "target-too-large"
+
+
+class InUseError(TargetError):
+    """A file that is to be changed in place is open for writing, or locked, elsewhere."""
+
+    code = "in-use"
+
+
+class UndoError(TargetError):
+    """The undo file is missing, damaged or in the way, or the file is not what it speaks of."""
+
+    code = "undo"
 
 
 class InternalError(VhdfastError):

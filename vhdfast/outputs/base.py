@@ -13,6 +13,7 @@ import errno
 import os
 import secrets
 import stat
+import uuid
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -69,6 +70,7 @@ class Output(ABC):
     title: ClassVar[str]
     suffix: ClassVar[str]
     constraints: ClassVar[Constraints]
+    note: ClassVar[str] = ""  # what people should know before they choose it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -117,9 +119,15 @@ OUTPUTS: dict[str, type[Output]] = {}
 
 
 class FileOutput(Output):
-    """A regular file, written beside its final name and renamed at the end."""
+    """A regular file, written beside its final name and renamed at the end.
+
+    It holds the disk as it is, target offset = virtual offset, or, where there is a block_size,
+    the blocks of the disk that are not all zero, each where `place` says.
+    """
 
     format_name: ClassVar[str]  # the image format that reads it back
+    block_size: ClassVar[int] = 0  # bytes
+    block_head: ClassVar[bytes] = b""  # stands before a block's bytes: whole granules
 
     def __init__(self, path: str, virtual_size: int, options: TargetOptions) -> None:
         super().__init__(os.path.realpath(path), virtual_size, options)
@@ -131,10 +139,30 @@ class FileOutput(Output):
         self._fd = -1
         self._direct_fd = -1
         self._created = False
+        chosen = options.unique_id
+        self.unique_id = uuid.uuid4() if chosen is None else uuid.UUID(chosen)
 
     @property
     def file_size(self) -> int:
+        """Bytes of the file with all that is placed so far."""
         return self.virtual_size + self.constraints.overhead
+
+    def overhead(self, blocks: int) -> int:
+        """Bytes of the file besides the disk's, where it holds so many blocks."""
+        return self.constraints.overhead
+
+    def largest_file(self, blocks: int) -> int:
+        """Bytes that the file has at most, where so many blocks hold data."""
+        held = blocks * self.block_size if self.block_size else self.virtual_size
+        return held + self.overhead(blocks)
+
+    def place(self, block: int) -> int:
+        """Where in the file block_head and then this block go: a multiple of the granule.
+
+        Called once for each block that is not all zero, in ascending order, so that the same disk
+        makes the same file.
+        """
+        raise NotImplementedError
 
     @property
     def sealed_path(self) -> str:
@@ -238,7 +266,7 @@ class FileOutput(Output):
     def sink(self, allocate_ahead: bool) -> _native.Sink:
         return _native.Sink(
             self._fd,
-            self.virtual_size,
+            self.largest_file(-(-self.virtual_size // self.block_size) if self.block_size else 0),
             self.path,
             self._direct_fd,
             # What is allocated already must not be given back where it is zero.
@@ -269,14 +297,21 @@ class FileOutput(Output):
         """What stands behind the disk's bytes; written once they are durable."""
         return b""
 
+    def last_writes(self) -> list[tuple[int, bytes]]:
+        """(offset, bytes) of all but the disk's, in the order of writing, once that is durable."""
+        trailer = self.trailer()
+        return [(self.virtual_size, trailer)] if trailer else []
+
     def seal(self) -> None:
         try:
+            if self.block_size:  # how large the file becomes is known now
+                self._set_size()
             os.fsync(self._fd)
-            trailer = self.trailer()
-            if trailer:
-                written = os.pwrite(self._fd, trailer, self.virtual_size)
-                if written != len(trailer):
+            last = self.last_writes()
+            for offset, data in last:
+                if os.pwrite(self._fd, data, offset) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if last:
                 os.fsync(self._fd)
         except OSError as error:
             raise self._write_failed(error) from error

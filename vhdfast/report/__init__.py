@@ -1,5 +1,5 @@
-"""What is told about images in files of its own: pictures.
+"""What was found, as people and programs read it: one module a form.
 
-Layout is computed once (`plot_layout`), in numbers that tests can look at; a module for each file
-type draws it.
+A picture's layout is computed once (`plot_layout`), in numbers that tests can look at; a module for
+each kind of file draws it.
 """
