@@ -14,12 +14,24 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._native import crc32c, is_zero, vhd_checksum, zero_runs
-    from .api import ConvertPlan, ConvertResult, compare, convert, plan_conversion
+    from .api import (
+        ConvertPlan,
+        ConvertResult,
+        compare,
+        convert,
+        plan_conversion,
+        plan_repair,
+        plan_resize,
+        repair,
+        resize,
+        undo,
+    )
     from .comparing import Comparison
     from .errors import VhdfastError
     from .extents import EXTENT, Extent, ExtentMap, Kind
     from .formats import ImageInfo, Notice
     from .image import Image, open_image
+    from .in_place import InPlaceResult, RepairPlan, ResizePlan
     from .monitor import Monitor
 
 _HOME = {
@@ -32,6 +44,11 @@ _HOME = {
     "compare": "api",
     "convert": "api",
     "plan_conversion": "api",
+    "plan_repair": "api",
+    "plan_resize": "api",
+    "repair": "api",
+    "resize": "api",
+    "undo": "api",
     "Comparison": "comparing",
     "VhdfastError": "errors",
     "EXTENT": "extents",
@@ -40,6 +57,9 @@ _HOME = {
     "Kind": "extents",
     "ImageInfo": "formats",
     "Notice": "formats",
+    "InPlaceResult": "in_place",
+    "RepairPlan": "in_place",
+    "ResizePlan": "in_place",
     "Image": "image",
     "open_image": "image",
     "Monitor": "monitor",
@@ -54,9 +74,12 @@ __all__ = [
     "ExtentMap",
     "Image",
     "ImageInfo",
+    "InPlaceResult",
     "Kind",
     "Monitor",
     "Notice",
+    "RepairPlan",
+    "ResizePlan",
     "VhdfastError",
     "compare",
     "convert",
@@ -64,6 +87,11 @@ __all__ = [
     "is_zero",
     "open_image",
     "plan_conversion",
+    "plan_repair",
+    "plan_resize",
+    "repair",
+    "resize",
+    "undo",
     "vhd_checksum",
     "zero_runs",
 ]
