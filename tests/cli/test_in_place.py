@@ -58,7 +58,8 @@ def test_repair_shows_what_it_would_do(cli: Cli, disk: Path) -> None:
     assert (status, err) == (0, "")
     assert out == (
         "would repair: the footer's checksum is damaged\n"
-        "would repair: 2.02 MiB (2113536 bytes) are no multiple of 1 MiB (1048576 bytes)\n"
+        "would repair: the size, 2.02 MiB (2113536 bytes), is no multiple of 1 MiB (1048576 "
+        "bytes)\n"
         "left as it is: the machine was saved, not shut down: its memory is not in this image; "
         "--clear-saved-state removes the mark\n"
         "virtual size: 2.02 MiB (2113536 bytes) -> 3 MiB (3145728 bytes)\n"
