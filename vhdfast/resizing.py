@@ -30,9 +30,18 @@ from .formats.vhd.footer import FOOTER_LENGTH, LARGEST_GEOMETRY, DiskType, Foote
 from .guest.gpt_move import move_backup_gpt
 from .guest.partitions import Pread, read_partitions
 from .outputs.fixed_vhd import FixedVhd
+from .siblings import newer_states
 from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 
-__all__ = ["ResizePlan", "check_cut", "gpt_notice", "gpt_stages", "move_footer", "plan_resize"]
+__all__ = [
+    "ResizePlan",
+    "check_cut",
+    "check_no_snapshots",
+    "gpt_notice",
+    "gpt_stages",
+    "move_footer",
+    "plan_resize",
+]
 
 Path = str | os.PathLike[str]
 
@@ -86,6 +95,8 @@ def plan_resize(
             check_cut(source, old, new, relocate_gpt)
         stages: list[Stage] = []
         moved = gpt_stages(source, old, new) if relocate_gpt else []
+        if new != old or moved:
+            check_no_snapshots(source)
         if new < old:
             stages += moved
         if new != old and footer is None:
@@ -225,6 +236,17 @@ def gpt_stages(source: SourceFile, old: int, new: int) -> list[Stage]:
             apart.append(Write(write.offset, write.data, write.what))
         stages.append(Stage(tuple(apart)))
     return stages
+
+
+def check_no_snapshots(source: SourceFile) -> None:
+    """Raise UnprovenError where a snapshot lies beside the file, which depends on it as it is."""
+    children = newer_states(source)
+    if children:
+        raise UnprovenError(
+            f"{children[-1]} lies beside it: a snapshot that depends on this disk as it is",
+            path=source.path,
+            hint="merge the machine's snapshots first",
+        )
 
 
 def gpt_notice(source: SourceFile, old: int, new: int) -> Notice | None:

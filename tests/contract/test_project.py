@@ -127,7 +127,7 @@ def test_the_examples_of_the_python_page_run(
     for example in examples:
         exec(compile(example, "api.md", "exec"), names)
     printed = capsys.readouterr().out
-    assert len(examples) > 8 and len(blocks) - len(examples) == 9
+    assert len(examples) > 8 and len(blocks) - len(examples) == 10
     assert "1048576 3145728 []" in printed, "written, the target's size, no notices"
     assert "1048576 1048576" in printed, "the extent"
     assert "100%" in printed

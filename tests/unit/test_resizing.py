@@ -186,6 +186,13 @@ def test_a_damaged_vhd_is_repaired_first(tmp_path: Path, damage: str) -> None:
     assert "vhdfast repair" in refused(path, UnprovenError, "footer of this fixed VHD", 5 * MIB)
 
 
+def test_a_disk_that_a_snapshot_depends_on(tmp_path: Path) -> None:
+    path = vhd(tmp_path)
+    (tmp_path / "disk_01234567-89AB-CDEF-0123-456789ABCDEF.avhd").touch()
+    refused(path, UnprovenError, "a snapshot that depends on this disk", 5 * MIB)
+    assert in_place.resize(path, 4 * MIB).action == "unchanged"
+
+
 def test_a_vhd_is_not_taken_for_a_raw_disk(tmp_path: Path) -> None:
     refused(vhd(tmp_path), UsageError, "this is a VHD", 5 * MIB, from_format="raw")
 

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.apply:
         result = api.repair(args.file, **options)
         print_result(result, console)
-        if result.action == "completed":
+        if result.action in ("completed", "undone"):
             console.warn("run it again to see what else there is to repair")
         return 0
     plan = api.plan_repair(args.file, **options)

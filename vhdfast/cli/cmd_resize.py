@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.apply:
         result = api.resize(args.file, **options)
         print_result(result, console)
-        if result.action == "completed":
+        if result.action in ("completed", "undone"):
             console.warn("the size now asked for was not set; run it again, if that is needed")
         return 0
     plan = api.plan_resize(args.file, **options)

@@ -259,15 +259,34 @@ def _is_dynamic(source: SourceFile, head: Copy | None, end: Copy | None) -> bool
     """Whether a dynamic header is where a footer puts it, or where it always is."""
     for copy in (end, head):
         footer = None if copy is None else copy.footer
-        if footer is None or not footer.is_intact:
+        if copy is None or footer is None or not footer.is_intact:
             continue
         if footer.disk_type == DiskType.FIXED and copy is end:
-            return False  # what lies at the start is the guest's
+            return _is_not_fixed(source, footer, copy.offset, head)
         if footer.disk_type in (DiskType.DYNAMIC, DiskType.DIFFERENCING):
             return True
     return source.read(FOOTER_LENGTH, 8) == HEADER_COOKIE and (
         head is not None or (end is not None and end.footer is not None)
     )
+
+
+def _is_not_fixed(source: SourceFile, footer: Footer, offset: int, head: Copy | None) -> bool:
+    """False: what lies at the start of a fixed disk is the guest's. Raises UnprovenError."""
+    first = None if head is None else head.footer
+    if (
+        first is not None
+        and first.is_intact
+        and first.disk_type != DiskType.FIXED
+        and footer.current_size != offset
+    ):
+        raise UnprovenError(
+            "a dynamic VHD begins the file, and the footer of a fixed one with another size ends "
+            "it: a disk of the guest's, where the file is cut short",
+            path=source.path,
+            offset=offset,
+            hint="copy the image again and compare checksums",
+        )
+    return False
 
 
 def _open_dynamic(

@@ -46,7 +46,7 @@ class FixedSize(Repair):
         elif stated % align:
             draft.found(
                 "size-alignment",
-                f"{format_bytes(stated)} are no multiple of {format_bytes(align)}",
+                f"the size, {format_bytes(stated)}, is no multiple of {format_bytes(align)}",
                 offset=held,
             )
         else:

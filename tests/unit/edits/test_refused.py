@@ -245,6 +245,20 @@ def test_a_failure_takes_everything_back(disk: Path, at: int) -> None:
     assert os.listdir(disk.parent) == ["disk"]
 
 
+@pytest.mark.parametrize("at", range(9))
+def test_an_interruption_takes_everything_back(disk: Path, at: int) -> None:
+    class Interrupting(Failing):
+        def step(self) -> None:
+            self.steps += 1
+            if self.steps - 1 == self.at:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        edits.apply(plan(disk), system=Interrupting(at))
+    assert disk.read_bytes() == OLD
+    assert os.listdir(disk.parent) == ["disk"]
+
+
 def test_a_failure_that_cannot_be_taken_back_keeps_the_undo_file(disk: Path) -> None:
     # Steps: create, write, sync; mark, sync; write, sync; write.
     with pytest.raises(WriteError, match="taking it back failed too.*half made"):

@@ -206,6 +206,16 @@ def test_a_vhd_among_the_blocks_is_not_taken_for_the_footer(write: Write) -> Non
     repaired(path, whole, [("footer-missing", True)])
 
 
+def test_a_fixed_vhd_among_the_blocks_of_a_file_that_is_cut_short(
+    write: Write, refused: Refused
+) -> None:
+    image = DynamicVhd(6 * MIB)
+    image.store(0, bytes(MIB) + make_footer(MIB))
+    path = write(image.build())
+    os.truncate(path, image.first + image.bitmap_size + MIB + 512)
+    refused(path, UnprovenError, "a disk of the guest's")
+
+
 def test_a_block_on_top_of_the_footer_copy(write: Write, refused: Refused) -> None:
     image = dynamic()
     image.table[2] = 0

@@ -472,6 +472,15 @@ def test_a_saved_state_is_cleared_on_request(write: Write) -> None:
     assert fields(path)["saved_state"] == 0
 
 
+def test_a_disk_that_a_snapshot_depends_on(write: Write, refused: Refused) -> None:
+    path = write(fixed(disk_of(2 * MIB + 512)))
+    path.with_name("disk_01234567-89AB-CDEF-0123-456789ABCDEF.avhd").touch()
+    refused(path, UnprovenError, "a snapshot that depends on this disk")
+    path = write(fixed(disk_of(2 * MIB), geometry=(1, 1, 1)))
+    in_place.repair(path)
+    assert fields(path)["cylinders"] == 65535
+
+
 def test_what_an_intact_reserved_field_holds_stays(write: Write) -> None:
     footer = make_footer(3 * MIB, saved_state=1)
     footer = with_checksum(footer[:400] + b"Citrix" + footer[406:], 64)
