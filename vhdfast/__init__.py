@@ -14,12 +14,29 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._native import crc32c, is_zero, vhd_checksum, zero_runs
-    from .api import ConvertPlan, ConvertResult, compare, convert, plan_conversion
+    from .api import (
+        ConvertPlan,
+        ConvertResult,
+        Created,
+        check,
+        compare,
+        convert,
+        create,
+        plan_conversion,
+        plan_repair,
+        plan_resize,
+        repair,
+        resize,
+        undo,
+    )
+    from .checks import CheckedImage, CheckOptions, Finding, Selection
     from .comparing import Comparison
     from .errors import VhdfastError
     from .extents import EXTENT, Extent, ExtentMap, Kind
     from .formats import ImageInfo, Notice
+    from .hashing import DiskDigest, hash_image
     from .image import Image, open_image
+    from .in_place import InPlaceResult, RepairPlan, ResizePlan
     from .monitor import Monitor
 
 _HOME = {
@@ -29,9 +46,22 @@ _HOME = {
     "zero_runs": "_native",
     "ConvertPlan": "api",
     "ConvertResult": "api",
+    "Created": "api",
+    "check": "api",
     "compare": "api",
     "convert": "api",
+    "create": "api",
+    "hash_image": "hashing",
     "plan_conversion": "api",
+    "plan_repair": "api",
+    "plan_resize": "api",
+    "repair": "api",
+    "resize": "api",
+    "undo": "api",
+    "CheckOptions": "checks",
+    "CheckedImage": "checks",
+    "Finding": "checks",
+    "Selection": "checks",
     "Comparison": "comparing",
     "VhdfastError": "errors",
     "EXTENT": "extents",
@@ -40,6 +70,10 @@ _HOME = {
     "Kind": "extents",
     "ImageInfo": "formats",
     "Notice": "formats",
+    "DiskDigest": "hashing",
+    "InPlaceResult": "in_place",
+    "RepairPlan": "in_place",
+    "ResizePlan": "in_place",
     "Image": "image",
     "open_image": "image",
     "Monitor": "monitor",
@@ -47,23 +81,40 @@ _HOME = {
 
 __all__ = [
     "EXTENT",
+    "CheckOptions",
+    "CheckedImage",
     "Comparison",
     "ConvertPlan",
     "ConvertResult",
+    "Created",
+    "DiskDigest",
     "Extent",
     "ExtentMap",
+    "Finding",
     "Image",
     "ImageInfo",
+    "InPlaceResult",
     "Kind",
     "Monitor",
     "Notice",
+    "RepairPlan",
+    "ResizePlan",
+    "Selection",
     "VhdfastError",
+    "check",
     "compare",
     "convert",
     "crc32c",
+    "create",
+    "hash_image",
     "is_zero",
     "open_image",
     "plan_conversion",
+    "plan_repair",
+    "plan_resize",
+    "repair",
+    "resize",
+    "undo",
     "vhd_checksum",
     "zero_runs",
 ]

@@ -15,16 +15,20 @@ __all__ = [
     "CopyError",
     "CorruptImageError",
     "ImageError",
+    "InUseError",
     "InternalError",
     "InvalidImageError",
     "MissingReferenceError",
     "NoSpaceError",
+    "PartitionTableError",
     "ReadError",
     "SourceChangedError",
     "TargetError",
     "TargetExistsError",
     "TargetTooLargeError",
+    "UndoError",
     "UnknownFormatError",
+    "UnprovenError",
     "UnsafeReferenceError",
     "UnsupportedImageError",
     "UsageError",
@@ -172,6 +176,18 @@ class UnsafeReferenceError(ImageError):
     code = "unsafe-reference"
 
 
+class UnprovenError(ImageError):
+    """A change in place that cannot be proven to lose nothing."""
+
+    code = "unproven"
+
+
+class PartitionTableError(ImageError):
+    """The disk's partition table does not allow what was asked for."""
+
+    code = "partition-table"
+
+
 class CopyError(VhdfastError):
     """Copying failed after it had begun, or could not begin for want of access or space."""
 
@@ -226,6 +242,18 @@ class TargetTooLargeError(TargetError):
     """The target would be larger than its file system or its format can hold."""
 
     code = "target-too-large"
+
+
+class InUseError(TargetError):
+    """A file that is to be changed in place is open for writing, or locked, elsewhere."""
+
+    code = "in-use"
+
+
+class UndoError(TargetError):
+    """The undo file is missing, damaged or in the way, or the file is not what it speaks of."""
+
+    code = "undo"
 
 
 class InternalError(VhdfastError):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FileSlice",
+    "Identity",
     "MemorySource",
     "Source",
     "SourceFile",
@@ -83,6 +84,15 @@ class Identity:
     inode: int
     size: int
     modified_ns: int | None  # None for devices, whose time says nothing
+
+    @classmethod
+    def of(cls, fd: int) -> Identity:
+        """That of an open file or block device. Raises OSError."""
+        status = os.fstat(fd)
+        if stat.S_ISBLK(status.st_mode):
+            size = os.lseek(fd, 0, os.SEEK_END)
+            return cls(status.st_dev, status.st_ino, size, None)
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class Source:
@@ -301,17 +311,11 @@ class SourceFile(Source):
                     hint="save the stream to a file first",
                 )
             self.knows_holes = not self.is_device
-            self._identity = self._read_identity()
-            self.size = self._identity.size
+            self.seen = Identity.of(self._fd)
+            self.size = self.seen.size
         except BaseException:
             self.close()
             raise
-
-    def _read_identity(self) -> Identity:
-        status = os.fstat(self._fd)
-        size = os.lseek(self._fd, 0, os.SEEK_END) if self.is_device else status.st_size
-        modified = None if self.is_device else status.st_mtime_ns
-        return Identity(status.st_dev, status.st_ino, size, modified)
 
     def fileno(self) -> int:
         return self._fd
@@ -333,7 +337,7 @@ class SourceFile(Source):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        return (self._identity.device, self._identity.inode)
+        return (self.seen.device, self.seen.inode)
 
     def is_same_file(self, path: str) -> bool:
         try:
@@ -342,14 +346,14 @@ class SourceFile(Source):
             return False
         if self.is_device:
             return stat.S_ISBLK(status.st_mode) and status.st_rdev == os.fstat(self._fd).st_rdev
-        return (status.st_dev, status.st_ino) == (self._identity.device, self._identity.inode)
+        return (status.st_dev, status.st_ino) == (self.seen.device, self.seen.inode)
 
     def check_unchanged(self) -> None:
-        now = self._read_identity()
-        if now == self._identity:
+        now = Identity.of(self._fd)
+        if now == self.seen:
             return
-        if now.size != self._identity.size:
-            what = f"its size went from {self._identity.size} to {now.size} bytes"
+        if now.size != self.seen.size:
+            what = f"its size went from {self.seen.size} to {now.size} bytes"
         else:
             what = "it was written to"
         raise SourceChangedError(

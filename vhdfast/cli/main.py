@@ -128,4 +128,5 @@ def _print_error(error: VhdfastError, is_json: bool) -> None:
     if is_json:
         print(json.dumps({"schema": "vhdfast.error/1", "error": error.to_dict()}, indent=2))
     text = " ".join(str(error).split("\n"))
-    print(f"vhdfast: error: {text}", file=sys.stderr)
+    # The code is what `vhdfast explain` takes.
+    print(f"vhdfast: error: {text} [{error.code}]", file=sys.stderr)

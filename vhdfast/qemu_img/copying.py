@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..api import copy_image
+from ..copying import copy as copy_disk
 from ..image import Image
 from ..outputs import FileOutput
 from ..plan import survey
@@ -33,7 +33,7 @@ def copy(image: Image, output: FileOutput, progress: QemuProgress) -> None:
     with progress:
         try:
             output.create()
-            copy_image(image, output, found, None, None, progress)
+            copy_disk(image, output, found, None, None, progress)
             image.check_unchanged()
             output.seal()
             image.check_unchanged()

@@ -1,0 +1,30 @@
+"""Changing a file in place, so that a crash at any point can be completed or undone.
+
+A planner says what is to be written (`Change`); `apply` writes an undo file first, then the change,
+one durable stage after the other. docs/internals/in-place.md.
+"""
+
+from __future__ import annotations
+
+from .applying import Completed, apply, check_not_interrupted, complete, interrupted, undo
+from .change import Change, Stage, Step, Write
+from .record import UNDOING, Record
+from .scan import nonzero
+from .system import System
+
+__all__ = [
+    "UNDOING",
+    "Change",
+    "Completed",
+    "Record",
+    "Stage",
+    "Step",
+    "System",
+    "Write",
+    "apply",
+    "check_not_interrupted",
+    "complete",
+    "interrupted",
+    "nonzero",
+    "undo",
+]
