@@ -22,16 +22,21 @@ if TYPE_CHECKING:
         compare,
         convert,
         create,
-        hash_image,
         plan_conversion,
+        plan_repair,
+        plan_resize,
+        repair,
+        resize,
+        undo,
     )
     from .checks import CheckedImage, CheckOptions, Finding, Selection
     from .comparing import Comparison
     from .errors import VhdfastError
     from .extents import EXTENT, Extent, ExtentMap, Kind
     from .formats import ImageInfo, Notice
-    from .hashing import DiskDigest
+    from .hashing import DiskDigest, hash_image
     from .image import Image, open_image
+    from .in_place import InPlaceResult, RepairPlan, ResizePlan
     from .monitor import Monitor
 
 _HOME = {
@@ -46,8 +51,13 @@ _HOME = {
     "compare": "api",
     "convert": "api",
     "create": "api",
-    "hash_image": "api",
+    "hash_image": "hashing",
     "plan_conversion": "api",
+    "plan_repair": "api",
+    "plan_resize": "api",
+    "repair": "api",
+    "resize": "api",
+    "undo": "api",
     "CheckOptions": "checks",
     "CheckedImage": "checks",
     "Finding": "checks",
@@ -61,6 +71,9 @@ _HOME = {
     "ImageInfo": "formats",
     "Notice": "formats",
     "DiskDigest": "hashing",
+    "InPlaceResult": "in_place",
+    "RepairPlan": "in_place",
+    "ResizePlan": "in_place",
     "Image": "image",
     "open_image": "image",
     "Monitor": "monitor",
@@ -80,9 +93,12 @@ __all__ = [
     "Finding",
     "Image",
     "ImageInfo",
+    "InPlaceResult",
     "Kind",
     "Monitor",
     "Notice",
+    "RepairPlan",
+    "ResizePlan",
     "Selection",
     "VhdfastError",
     "check",
@@ -94,6 +110,11 @@ __all__ = [
     "is_zero",
     "open_image",
     "plan_conversion",
+    "plan_repair",
+    "plan_resize",
+    "repair",
+    "resize",
+    "undo",
     "vhd_checksum",
     "zero_runs",
 ]

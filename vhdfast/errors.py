@@ -28,6 +28,7 @@ __all__ = [
     "TargetTooLargeError",
     "UndoError",
     "UnknownFormatError",
+    "UnprovenError",
     "UnsafeReferenceError",
     "UnsupportedImageError",
     "UsageError",
@@ -173,6 +174,12 @@ class UnsafeReferenceError(ImageError):
     """The image names a file outside what the user allowed it to read."""
 
     code = "unsafe-reference"
+
+
+class UnprovenError(ImageError):
+    """A change in place that cannot be proven to lose nothing."""
+
+    code = "unproven"
 
 
 class PartitionTableError(ImageError):

@@ -10,23 +10,39 @@ read is hashed on all threads; docs/hash.md shows how other programs compute the
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ._native import is_zero
 from .engine import SCRATCH_BYTES, Turns, run, should_stop
 from .errors import ReadError, UsageError
 from .files import is_url
-from .formats import Notice
-from .image import Image
+from .formats import Notice, OpenOptions, ReadOptions
+from .image import Image, open_as
 from .monitor import Monitor
 from .plan import Segment, blocks
-from .units import MAX_OFFSET, MIB, round_up
+from .streams import Unpacking
+from .units import MAX_OFFSET, MIB, check_align, round_up
 
-__all__ = ["PLAIN", "TREE", "DiskDigest", "Expected", "digest_line", "hash_disk", "read_digests"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = [
+    "PLAIN",
+    "TREE",
+    "DiskDigest",
+    "Expected",
+    "check_digest",
+    "digest_line",
+    "hash_disk",
+    "hash_image",
+    "read_digests",
+]
 
 TREE = "sha256-1m"
 PLAIN = "sha256"
@@ -171,6 +187,8 @@ def hash_disk(
     Raises UsageError where size is below the disk's, and what reading raises.
     """
     end = image.virtual_size if size is None else size
+    if end > MAX_OFFSET:
+        raise UsageError(f"a size of {end} bytes is beyond 2^63", path=image.path)
     if end < image.virtual_size:
         raise UsageError(
             f"a size of {end} bytes, the disk has {image.virtual_size}", path=image.path
@@ -220,6 +238,34 @@ def _hash(
     )  # fmt: skip
     algorithm = PLAIN if isinstance(digest, _Plain) else TREE
     return DiskDigest(algorithm, digest.finish(), end, image.virtual_size, read, image.notices)
+
+
+def hash_image(
+    source: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    align: int | None = None,
+    plain: bool = False,
+    from_format: str | None = None,
+    jobs: int | None = None,
+    monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
+) -> DiskDigest:
+    """A digest of the disk in an image, the same for every format (docs/hash.md).
+
+    size: hash as if zeros followed the disk up to there. align: the same up to a multiple of it.
+    plain: what sha256sum gives for the disk as a raw file. reading: ReadOptions. Raises UsageError
+    where size is below the disk's, and what opening and reading raise.
+    """
+    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor, jobs))
+    with open_as(source, from_format, how) as image:
+        end = image.virtual_size if size is None else size
+        if align is not None:
+            check_align(align)
+            end = round_up(end, align)
+        digest = hash_disk(image, end, plain=plain, jobs=jobs, monitor=monitor)
+        image.check_unchanged()
+        return digest
 
 
 # ---- lines of digests ---------------------------------------------------------------------------
@@ -293,3 +339,25 @@ def _parse(line: str, number: int, path: str | os.PathLike[str]) -> Expected:
             f"line {number} names a URL, which a list may not", path=path, hint="hash it by itself"
         )
     return Expected(name, PLAIN if size is None else TREE, match["hex"].lower(), size)
+
+
+def check_digest(
+    expected: Expected,
+    *,
+    from_format: str | None = None,
+    jobs: int | None = None,
+    monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
+) -> DiskDigest | None:
+    """The digest to hold against a line of a list; None where the disk is larger than its size.
+
+    Raises what opening and reading raise.
+    """
+    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor, jobs))
+    with open_as(expected.path, from_format, how) as image:
+        if expected.size is not None and expected.size < image.virtual_size:
+            return None
+        plain = expected.size is None
+        digest = hash_disk(image, expected.size, plain=plain, jobs=jobs, monitor=monitor)
+        image.check_unchanged()
+        return digest

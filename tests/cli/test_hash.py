@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support import MIB
+from tests.support.web import WebServer
 from vhdfast.cli.main import main
 
 PAGE = (ROOT / "docs" / "hash.md").read_text()
@@ -188,3 +189,14 @@ def test_wrong_command_lines(words: tuple[str, ...], disk: Path, cli: Cli) -> No
 def test_a_missing_list_is_an_error(cli: Cli) -> None:
     done = cli("hash", "--check", "nowhere")
     assert (done.returncode, "nowhere" in done.stderr) == (5, True)
+
+
+def test_the_password_of_a_url_is_not_printed(disk: Path, cli: Cli) -> None:
+    pytest.importorskip("aiohttp")
+    with WebServer(disk.read_bytes()) as server:
+        secret = server.url().replace("http://", "http://user:secret@") + "?token=secret"
+        for words in (("hash", secret), ("hash", "--json", secret)):
+            done = cli(*words)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "disk.raw" in done.stdout
+            assert "secret" not in done.stdout

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 
 from .base import CHECKS, Check, Evidence, Finding, Outcome, Reference, Severity
-from .runner import CheckedImage, Selection, check_image
+from .runner import CheckedImage, Grade, Selection, check_image
 from .subject import CheckOptions, Subject, open_subject
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "CheckedImage",
     "Evidence",
     "Finding",
+    "Grade",
     "Outcome",
     "Reference",
     "Selection",

@@ -61,6 +61,7 @@ class Finding:
     message: str  # one sentence without a full stop
     evidence: tuple[Evidence, ...] = ()
     remedy: str | None = None  # a command, or what else to do
+    graded: str | None = None  # why the severity is another than the check's own: the user's words
 
     @property
     def is_obstacle(self) -> bool:

@@ -8,11 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import UsageError, VhdfastError
+from ..files import is_url
 from ..formats import OpenOptions
-from .base import CHECKS, Check, Finding, Outcome, Severity
+from ..monitor import Monitor
+from ..remote import shown_url
+from .base import CHECKS, Check, Evidence, Finding, Outcome, Severity
 from .subject import CheckOptions, Subject, open_subject
 
-__all__ = ["CheckedImage", "Selection", "check_image"]
+__all__ = ["CheckedImage", "Grade", "Selection", "check_image", "named_checks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """How severe the failure of a check is to the user, and why."""
+
+    id: str  # of the check
+    severity: Severity | None  # None: the check is off
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,38 +32,45 @@ class Selection:
     """Which checks run: ids, groups, or patterns of ids such as "footer-*".
 
     select: only these; all where it is empty. ignore: not these, also where select names them.
+    grades: severities other than the checks' own; of several for one check the last counts.
     """
 
     select: Sequence[str] = ()
     ignore: Sequence[str] = ()
+    grades: Sequence[Grade] = ()
 
     def checks(self) -> list[type[Check]]:
         """The chosen checks, in the order of their report. Raises UsageError for a name of none."""
         from . import GROUPS
 
         groups = [group.replace("_", "-") for group in GROUPS]
-        chosen = self._named(self.select) if self.select else set(CHECKS)
-        chosen -= self._named(self.ignore)
+        chosen = named_checks(self.select) if self.select else set(CHECKS)
+        chosen -= named_checks(self.ignore)
         return sorted(
             (CHECKS[name] for name in chosen),
             key=lambda check: (groups.index(check.group()), check.order, check.id),
         )
 
-    @staticmethod
-    def _named(patterns: Sequence[str]) -> set[str]:
-        found: set[str] = set()
-        for pattern in patterns:
-            names = {
-                name
-                for name, check in CHECKS.items()
-                if fnmatch.fnmatchcase(name, pattern) or check.group() == pattern
-            }
-            if not names:
-                raise UsageError(
-                    f"there is no check {pattern!r}", hint="vhdfast check --list names all of them"
-                )
-            found |= names
-        return found
+    def grade_of(self, check: type[Check]) -> Grade | None:
+        """What the user makes of a failure of it."""
+        return {grade.id: grade for grade in self.grades}.get(check.id)
+
+
+def named_checks(patterns: Sequence[str]) -> set[str]:
+    """The ids that names mean: ids, groups, patterns. Raises UsageError for a name of none."""
+    found: set[str] = set()
+    for pattern in patterns:
+        names = {
+            name
+            for name, check in CHECKS.items()
+            if fnmatch.fnmatchcase(name, pattern) or check.group() == pattern
+        }
+        if not names:
+            raise UsageError(
+                f"there is no check {pattern!r}", hint="vhdfast check --list names all of them"
+            )
+        found |= names
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +84,9 @@ class CheckedImage:
     file_size: int
     judged_as_is: bool  # False: as a source of `convert`
     findings: tuple[Finding, ...]
+    # Where either is given, offsets of evidence are not those of the file at `path`.
+    stream: str | None = None  # of what compression it was unpacked
+    container: str | None = None  # what it lies in, for people
 
     def of(self, outcome: Outcome, severity: Severity | None = None) -> list[Finding]:
         return [
@@ -107,31 +129,48 @@ def check_image(
     how: OpenOptions | None = None,
     options: CheckOptions | None = None,
     selection: Selection | None = None,
+    monitor: Monitor | None = None,
 ) -> CheckedImage:
-    """Run the chosen checks over an image.
+    """Run the chosen checks over an image. monitor: told of the walk through its map.
 
     Raises UsageError, and for a file that cannot be read ReadError or ImageError; whatever else is
     wrong with it is a finding.
     """
-    checks = (selection or Selection()).checks()
+    selection = selection or Selection()
+    checks = selection.checks()
     with open_subject(path, format, how or OpenOptions(), options or CheckOptions()) as subject:
-        findings = [finding for check in checks for finding in _run(check(), subject)]
+        subject.monitor = monitor or Monitor()
+        findings = [
+            finding
+            for check in checks
+            for finding in _run(check(), subject, selection.grade_of(check))
+        ]
         return CheckedImage(
-            path,
+            shown_url(path) if is_url(path) else path,
             subject.format if subject.error is None else None,
             subject.subformat if subject.error is None else None,
             subject.virtual_size,
             subject.file_size,
             subject.is_judged_as_is,
             tuple(findings),
+            subject.source.stream,
+            None if subject.image is None else subject.image.layer.options.container,
         )
 
 
-def _run(check: Check, subject: Subject) -> list[Finding]:
+def _run(check: Check, subject: Subject, grade: Grade | None) -> list[Finding]:
+    if grade is not None and grade.severity is None:
+        off = check.skipped("this check is switched off")
+        return [dataclasses.replace(off, graded=grade.reason)]
     try:
         findings = list(check.run(subject))
     except VhdfastError as error:
-        return [check.unknown(f"could not be looked at: {error}", remedy=error.hint)]
+        # What it says of where and what to do has places of its own.
+        where = Evidence("error", error.message, path=error.path, offset=error.offset)
+        message = f"could not be looked at: {error.message}"
+        findings = [check.unknown(message, where, remedy=error.hint)]
+    if grade is not None:
+        findings = [_graded(finding, grade) for finding in findings]
     if subject.is_judged_as_is or not check.cured_by_convert:
         return findings
     return [
@@ -142,3 +181,8 @@ def _run(check: Check, subject: Subject) -> list[Finding]:
         else finding
         for finding in findings
     ]
+
+
+def _graded(finding: Finding, grade: Grade) -> Finding:
+    assert grade.severity is not None
+    return dataclasses.replace(finding, severity=grade.severity, graded=grade.reason)

@@ -18,6 +18,7 @@ from ..formats.vhd import VhdImage
 from ..formats.vhd.footer import COOKIE, FOOTER_LENGTH, DiskType, Footer
 from ..guest.partitions import PartitionTable, read_partitions
 from ..image import Image, open_as
+from ..monitor import Monitor
 from ..units import MIB, round_up
 
 __all__ = ["CheckOptions", "Subject", "open_subject"]
@@ -54,6 +55,7 @@ class Subject:
         self.image = image
         self.error = error
         self.options = options
+        self.monitor = Monitor()  # told of what takes long
 
     # ---- the file -------------------------------------------------------------------------------
 
@@ -179,11 +181,14 @@ class Subject:
         """What is wrong with the image's tables: one walk through all of its map."""
         if self.image is None:
             return None
+        self.monitor.start("checking", self.image.virtual_size)
         try:
-            for _ in self.image.windows():
-                pass
+            for window in self.image.windows():
+                self.monitor.advance(window.end)
         except VhdfastError as error:
             return error
+        finally:
+            self.monitor.finish()
         return None
 
 

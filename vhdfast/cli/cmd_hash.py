@@ -61,17 +61,21 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _print(args: argparse.Namespace, console: Console) -> int:
+    from ..files import is_url
     from ..hashing import digest_line
+    from ..remote import shown_url
 
     if not args.images:
         raise UsageError("no image is named", hint="see vhdfast hash --help")
     found: list[dict[str, Any]] = []
     for path in args.images:
         digest = _digest(args, path, args.plain, args.size, args.align)
-        console.text(digest_line(digest, path))
+        # A list is passed on: not with the password of a URL.
+        name = shown_url(path) if is_url(path) else path
+        console.text(digest_line(digest, name))
         for notice in digest.notices:
-            console.warn(f"{path}: {notice}")
-        found.append({"path": path, "digest": digest.text, **dataclasses.asdict(digest)})
+            console.warn(f"{name}: {notice}")
+        found.append({"path": name, "digest": digest.text, **dataclasses.asdict(digest)})
     console.json("hash", {"images": found})
     return 0
 
@@ -79,9 +83,9 @@ def _print(args: argparse.Namespace, console: Console) -> int:
 def _digest(
     args: argparse.Namespace, path: str, plain: bool, size: int | None, align: int | None
 ) -> DiskDigest:
-    from .. import api
+    from ..hashing import hash_image
 
-    return api.hash_image(
+    return hash_image(
         path,
         size=size,
         align=align,
@@ -130,9 +134,9 @@ def _check(args: argparse.Namespace, console: Console) -> int:
 
 
 def _recompute(args: argparse.Namespace, expected: Expected) -> DiskDigest | None:
-    from .. import api
+    from ..hashing import check_digest
 
-    return api.check_digest(
+    return check_digest(
         expected,
         from_format=args.from_format,
         jobs=args.jobs,

@@ -6,19 +6,23 @@ one durable stage after the other. docs/internals/in-place.md.
 
 from __future__ import annotations
 
-from .applying import apply, complete, interrupted, undo
-from .change import Change, Stage, Write
-from .record import Record
+from .applying import Completed, apply, check_not_interrupted, complete, interrupted, undo
+from .change import Change, Stage, Step, Write
+from .record import UNDOING, Record
 from .scan import nonzero
 from .system import System
 
 __all__ = [
+    "UNDOING",
     "Change",
+    "Completed",
     "Record",
     "Stage",
+    "Step",
     "System",
     "Write",
     "apply",
+    "check_not_interrupted",
     "complete",
     "interrupted",
     "nonzero",

@@ -28,7 +28,7 @@ from ..errors import (
     VhdfastError,
     WriteError,
 )
-from ..files import Identity, pread_all
+from ..files import Identity, SourceFile, pread_all
 from .change import MAX_SAVED, Change, join, sizes
 from .locking import open_alone
 from .record import BEGUN, DONE, MAX_KEPT, STATE_OFFSET, UNDOING, Record, names, open_record
@@ -36,9 +36,17 @@ from .scan import nonzero
 from .states import States
 from .system import System
 
-__all__ = ["apply", "complete", "interrupted", "undo"]
+__all__ = ["Completed", "apply", "check_not_interrupted", "complete", "interrupted", "undo"]
 
 Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What was completed. undo_file: where it is kept. record.state: what was interrupted."""
+
+    record: Record
+    undo_file: str | None
 
 
 def apply(
@@ -89,17 +97,36 @@ def apply(
 def interrupted(path: Path, undo_file: Path | None = None) -> Record | None:
     """The change of a file, or the undoing of one, that was begun and not ended; None: none.
 
-    Raises UndoError, where its undo file is damaged or not to be trusted; TargetError.
+    Raises UndoError, where its undo file is damaged or not to be trusted; ImageError where there is
+    no file.
     """
-    real = os.path.realpath(path)
-    try:
-        found = _latest(real, os.stat(real), undo_file, os.O_RDONLY)
-    except OSError as error:
-        raise TargetError(f"cannot be looked at: {error.strerror}", path=real) from error
+    with SourceFile(path) as source, _failures(source.path, "the undo file cannot be read"):
+        real, status = os.path.realpath(path), os.fstat(source.fileno())
+        found = _latest(real, status, undo_file, os.O_RDONLY)
     if found is None:
         return None
     os.close(found.fd)
     return found.record if found.record and found.record.state != DONE else None
+
+
+def check_not_interrupted(path: Path, undo_file: Path | None = None) -> None:
+    """Raise UndoError where a change of the file was begun and not ended: nothing is planned then.
+
+    Raises what `interrupted` does.
+    """
+    record = interrupted(path, undo_file)
+    if record is not None:
+        raise _interrupted(record, os.fspath(path))
+
+
+def _interrupted(record: Record, path: str) -> VhdfastError:
+    what = "the undoing of a change" if record.state == UNDOING else "an earlier change"
+    return UndoError(
+        f"{what} ({record.title}) was interrupted",
+        path=path,
+        hint="complete it with --apply or take it back with --undo; if its undo file belongs to "
+        "another file, remove that",
+    )
 
 
 def complete(
@@ -108,8 +135,8 @@ def complete(
     *,
     keep: bool = True,
     system: System | None = None,
-) -> Record:
-    """Bring what was interrupted to its end: the change, or its undoing. Returns its record.
+) -> Completed:
+    """Bring what was interrupted to its end: the change, or its undoing.
 
     keep: as for `apply`. Raises UndoError where nothing was interrupted, or something else wrote to
     the file since; InUseError, TargetError, WriteError.
@@ -121,14 +148,16 @@ def complete(
         states = States(record)
         with _failures(file.path, "completing the change failed"):
             if record.state == UNDOING:
-                _take_back(file, states, _stage(file, states), place, system)
-                return record
+                stage = _stage(file, states)
+                _check_cut(file, states, min(states.sizes[:stage]))
+                _take_back(file, states, stage, place, system)
+                return Completed(record, None)
             stage = _stage(file, states)
             _check_cut(file, states, min(states.sizes[stage:]))
             for number in range(stage, states.last + 1):
                 _forward(file.fd, states, number, system)
             _end(kept, place, keep, system)
-    return record
+    return Completed(record, place if keep else None)
 
 
 def undo(path: Path, undo_file: Path | None = None, *, system: System | None = None) -> Record:
@@ -348,12 +377,7 @@ def _free_place(file: _Held, undo_file: Path | None, system: System) -> str:
         system.remove(latest.path)
         return latest.path
     if latest.record.state != DONE:
-        raise UndoError(
-            f"an earlier change ({latest.record.title}) was interrupted",
-            path=latest.path,
-            hint="complete it with --apply or take it back with --undo; if it belongs to another "
-            "file, remove it",
-        )
+        raise _interrupted(latest.record, latest.path)
     behind = places.index(latest.path) + 1
     if behind == len(places):
         raise UndoError(

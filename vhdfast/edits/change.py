@@ -15,7 +15,7 @@ from ..errors import InternalError
 from ..files import Identity
 from ..units import MAX_OFFSET
 
-__all__ = ["Change", "Stage", "Write"]
+__all__ = ["Change", "Stage", "Step", "Write"]
 
 # Bounds of a change, and of an undo file that is read. All that a repair writes is small.
 MAX_STAGES = 32
@@ -73,11 +73,47 @@ class Change:
     def new_size(self) -> int:
         return sizes(self.old_size, self.stages)[-1]
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What is done, one thing after the other, for people and programs."""
+        return steps(self.old_size, self.stages)
+
     def check(self) -> None:
         """Raise InternalError where a planner broke the rules above."""
         reason = fault(self.old_size, self.stages)
         if reason is not None:
             raise InternalError(f"a change that cannot be made: {reason}", path=self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A write, or a change of the file's size: then offset is None, and length the size after it.
+
+    stage: from 1 on. what: "footer", "file size" …. meaning: as a Write has it.
+    """
+
+    stage: int
+    offset: int | None
+    length: int
+    what: str
+    meaning: str
+
+
+def steps(old_size: int, stages: Sequence[Stage]) -> tuple[Step, ...]:
+    """What stages do."""
+    found = []
+    before = old_size
+    for number, (stage, size) in enumerate(
+        zip(stages, sizes(old_size, stages)[1:], strict=True), 1
+    ):
+        for write in stage.writes:
+            found.append(Step(number, write.offset, len(write.data), write.what, write.meaning))
+            before = max(before, write.end)
+        if size != before:
+            what = "file size"
+            found.append(Step(number, None, size, what, f"{before} -> {size} bytes"))
+        before = size
+    return tuple(found)
 
 
 def sizes(old_size: int, stages: Sequence[Stage]) -> list[int]:

@@ -24,7 +24,7 @@ from .. import __version__
 from ..errors import UndoError, VhdfastError, printable
 from ..files import pread_all
 from ..units import MAX_OFFSET
-from .change import MAX_SAVED, MAX_STAGES, MAX_WRITES, Stage, Write, fault, join
+from .change import MAX_SAVED, MAX_STAGES, MAX_WRITES, Stage, Step, Write, fault, join, steps
 
 __all__ = ["BEGUN", "DONE", "UNDOING", "Record", "names"]
 
@@ -60,6 +60,11 @@ class Record:
     old: tuple[tuple[int, bytes], ...]
     stages: tuple[Stage, ...]
     state: bytes = BEING_WRITTEN
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What the change does."""
+        return steps(self.old_size, self.stages)
 
     def pack(self) -> bytes:
         """The undo file's bytes, in the state of being written."""

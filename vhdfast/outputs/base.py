@@ -30,7 +30,18 @@ from ..errors import (
 from ..streams import Spool
 from ..units import SECTOR, format_bytes
 
-__all__ = ["OUTPUTS", "Constraints", "FileOutput", "Output", "TargetOptions"]
+__all__ = [
+    "NO_SPACE",
+    "OUTPUTS",
+    "Constraints",
+    "FileOutput",
+    "Output",
+    "TargetOptions",
+    "rename_without_replacing",
+]
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +249,7 @@ class FileOutput(Output):
     def _cannot_hold(self, error: OSError | OverflowError) -> Exception:
         number = error.errno if isinstance(error, OSError) else errno.EFBIG
         size = format_bytes(self.file_size)
-        if number in (errno.ENOSPC, errno.EDQUOT):
+        if number in NO_SPACE:
             return NoSpaceError(
                 f"the file system has no room for {size}",
                 path=self.path,
@@ -278,7 +289,7 @@ class FileOutput(Output):
             raise self._write_failed(error) from error
 
     def _write_failed(self, error: OSError) -> Exception:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             return self._cannot_hold(error)
         return WriteError(f"writing failed: {error.strerror}", path=self.path)
 
@@ -314,7 +325,7 @@ class FileOutput(Output):
             if self.options.force:
                 os.replace(self._temporary, self.path)
             else:
-                _rename_without_replacing(self._temporary, self.path)
+                rename_without_replacing(self._temporary, self.path)
             self._created = False
             self._sync_directory()
         except FileExistsError as error:
@@ -355,7 +366,7 @@ _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 
 
-def _rename_without_replacing(old: str, new: str) -> None:
+def rename_without_replacing(old: str, new: str) -> None:
     """Rename, or FileExistsError. Where the system call is missing, by a hard link."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2

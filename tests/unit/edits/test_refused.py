@@ -23,6 +23,7 @@ from tests.support import pattern, peek, poke
 from vhdfast import edits
 from vhdfast.edits import Change, Stage, System, Write
 from vhdfast.errors import (
+    ImageError,
     InternalError,
     InUseError,
     NoSpaceError,
@@ -152,7 +153,7 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
             edits.apply(Change(str(path), "test", STAGES, seen))
     with pytest.raises(TargetError, match="cannot be opened"):
         edits.apply(Change(str(tmp_path / "missing"), "test", STAGES, seen))
-    with pytest.raises(TargetError, match="cannot be looked at"):
+    with pytest.raises(ImageError, match="cannot be opened"):
         edits.interrupted(tmp_path / "missing")
 
 
@@ -240,6 +241,20 @@ class Failing(System):
 def test_a_failure_takes_everything_back(disk: Path, at: int) -> None:
     with pytest.raises(NoSpaceError):
         edits.apply(plan(disk), system=Failing(at, errno.ENOSPC))
+    assert disk.read_bytes() == OLD
+    assert os.listdir(disk.parent) == ["disk"]
+
+
+@pytest.mark.parametrize("at", range(9))
+def test_an_interruption_takes_everything_back(disk: Path, at: int) -> None:
+    class Interrupting(Failing):
+        def step(self) -> None:
+            self.steps += 1
+            if self.steps - 1 == self.at:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        edits.apply(plan(disk), system=Interrupting(at))
     assert disk.read_bytes() == OLD
     assert os.listdir(disk.parent) == ["disk"]
 
@@ -417,7 +432,7 @@ def craft(disk: Path, state: bytes = b"P", **changes: object) -> Path:
 
 def test_a_crafted_undo_file_works(disk: Path) -> None:
     craft(disk)
-    assert edits.complete(disk).name == "disk"
+    assert edits.complete(disk).record.name == "disk"
     assert peek(disk, 100, 6) == b"inside"
     edits.undo(disk)
     assert disk.read_bytes() == OLD
