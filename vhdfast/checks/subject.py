@@ -20,6 +20,7 @@ from ..guest.partitions import PartitionTable, read_partitions
 from ..image import Image, open_as
 from ..monitor import Monitor
 from ..units import MIB, round_up
+from .census import Census, Layout, layout_of, take_census
 
 __all__ = ["CheckOptions", "Subject", "open_subject"]
 
@@ -175,6 +176,16 @@ class Subject:
             return offset
         row = self.image.extents(offset, 1).rows[0]
         return int(row["file_offset"]) if row["kind"] == Kind.DATA and row["file"] == 0 else None
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """How the image's file is laid out; None where it has no such blocks, or cannot be read."""
+        return None if self.image is None else layout_of(self.image.layer)
+
+    @cached_property
+    def census(self) -> Census | None:
+        """Where all blocks of the image's own file lie. Raises what reading its tables raises."""
+        return None if self.layout is None else take_census(self.layout)
 
     @cached_property
     def map_error(self) -> VhdfastError | None:
