@@ -102,9 +102,11 @@ def take_census(layout: Layout) -> Census:
             indices, places, sorts = indices[inside], places[inside], sorts[inside]
         starts = places * np.uint64(layout.unit)
         ends = starts + sizes[sorts.astype(np.intp)]
+        clear = np.ones(len(starts), bool)
         for region in layout.reserved:
-            on = (starts < np.uint64(region.end)) & (ends > np.uint64(region.offset))
+            on = clear & (starts < np.uint64(region.end)) & (ends > np.uint64(region.offset))
             if on.any():
+                clear &= ~on
                 census.on_metadata.add(indices[on], starts[on][:SHOWN].tolist(), str(region))
         if kept is not None:
             kept.append(starts << np.uint64(1) | sorts)
@@ -261,7 +263,7 @@ def _vdi(layer: VdiImage) -> Layout:
 
 
 def _parallels(layer: ParallelsImage) -> Layout:
-    regions = layer.reserved()
+    table = Region("table", 0, round_up(layer.table_end, layer.unit))
     return Layout(
         walk=partial(stored_entries, layer.entries, layer.needed, lambda found: found != 0),
         unit=layer.unit,
@@ -269,8 +271,8 @@ def _parallels(layer: ParallelsImage) -> Layout:
         start_needed=0,
         end=layer.source.size,
         file_size=layer.source.size,
-        reserved=regions,
-        owned=regions,
+        reserved=layer.reserved(),
+        owned=[table, *layer.reserved()],
         name_of=lambda index: f"cluster {index}",
         entry_offset=layer.entry_offset,
     )
