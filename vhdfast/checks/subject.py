@@ -14,6 +14,7 @@ from ..errors import ImageError, UnknownFormatError, VhdfastError
 from ..extents import Kind
 from ..files import Source, open_source
 from ..formats import OpenOptions
+from ..formats.qcow2 import Qcow2Image
 from ..formats.vhd import VhdImage
 from ..formats.vhd.footer import COOKIE, FOOTER_LENGTH, DiskType, Footer
 from ..guest.partitions import PartitionTable, read_partitions
@@ -21,6 +22,7 @@ from ..image import Image, open_as
 from ..monitor import Monitor
 from ..units import MIB, round_up
 from .census import Census, Layout, layout_of, take_census
+from .refcounts import Refcounts, count_references
 
 __all__ = ["CheckOptions", "Subject", "open_subject"]
 
@@ -186,6 +188,12 @@ class Subject:
     def census(self) -> Census | None:
         """Where all blocks of the image's own file lie. Raises what reading its tables raises."""
         return None if self.layout is None else take_census(self.layout)
+
+    @cached_property
+    def refcounts(self) -> Refcounts | None:
+        """The refcounts of a qcow2 image; None of other images. Raises what reading them raises."""
+        layer = None if self.image is None else self.image.layer
+        return count_references(layer) if isinstance(layer, Qcow2Image) else None
 
     @cached_property
     def map_error(self) -> VhdfastError | None:

@@ -69,7 +69,7 @@ def test_footers_that_differ(tmp_path: Path) -> None:
     file.put(0, made.make_footer())
     finding = one(file.write(tmp_path / "disk.vhd"), "vhd-footers")
     assert verdict(finding) == WARNING
-    assert [(e.what, e.found, e.expected) for e in finding.evidence][0] == (
+    assert next((e.what, e.found, e.expected) for e in finding.evidence) == (
         "timestamp", "1000", "2000, as at the start",
     )  # fmt: skip
 
