@@ -296,12 +296,13 @@ class _Counting:
                 continue
             places = entries & _PLACES
             used = ~packed & (places != 0)
+            border = places & np.uint64(self.size - 1) == 0
             if self.low == 0:
-                border = places & np.uint64(self.size - 1) != 0
                 outside = places >= np.uint64(self.clusters * self.size)
-                wrong = places[used & (border | outside)]
+                wrong = places[used & (~border | outside)]
                 self.found.misplaced.count += len(wrong) * (weight - 1)
                 self.found.misplaced.add(wrong, [0] * len(wrong), [0] * len(wrong))
+            used &= border
             self._add(places[used] >> np.uint64(self.bits), weight)
             self._check_flags(entries[used & is_active[:, None]])
 
