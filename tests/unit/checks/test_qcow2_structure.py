@@ -224,14 +224,15 @@ def made_by_qemu(path: Path, variant: str, qemu_img: Callable[..., str]) -> Path
     """Data, zeros and compressed clusters; snapshots and a bitmap where there can be any."""
     options = ["-o", VARIANTS[variant]] if VARIANTS[variant] else []
     qemu_img("create", "-q", "-f", "qcow2", *options, path, 40 * MIB)
-    qemu_io(path, "write -P 1 0 3M", "write -P 2 20M 70k", "write -z 10M 1M")
+    large = "64k" if variant == "small" else "1M"
+    qemu_io(path, f"write -P 1 0 {large}", "write -P 2 20M 70k", f"write -z 10M {large}")
     unit = {"small": "512", "large": "2M"}.get(variant, "64k")
     qemu_io(path, f"write -c -P 3 30M {unit}")
     if variant != "one-bit":
         qemu_img("snapshot", "-c", "one", path)
-        qemu_io(path, "write -P 4 0 1M")
+        qemu_io(path, "write -P 4 32k 64k")
         qemu_img("snapshot", "-c", "two", path)
-        qemu_io(path, "write -P 5 512k 1M")
+        qemu_io(path, "write -P 5 64k 64k")
     if variant not in ("version-2", "small"):
         qemu_img("bitmap", "--add", path, "bitmap")
     return path
@@ -251,12 +252,8 @@ every_variant = pytest.mark.parametrize("sound", list(VARIANTS), indirect=True)
 
 
 @every_variant
-def test_sound_images_of_qemu(sound: Path) -> None:
-    assert qemu_counts(sound) == our_counts(sound) == (0, 0)
-
-
-@every_variant
 def test_damage_is_counted_as_qemu_counts_it(sound: Path) -> None:
+    assert qemu_counts(sound) == our_counts(sound) == (0, 0)
     image = sound.read_bytes()
     cluster = 1 << int.from_bytes(image[20:24], "big")
     bits = 1 << int.from_bytes(image[96:100], "big") if image[7] == 3 else 16
