@@ -22,7 +22,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the caller's environment decides what vhdfast writes or prints."""
-    for name in ("SOURCE_DATE_EPOCH", "COLUMNS", "FORCE_COLOR", "NO_COLOR"):
+    for name in ("SOURCE_DATE_EPOCH", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "VHDFAST_QEMU_IMG",
+                 "VHDFAST_QEMU_IMG_VERBOSE", "POSIXLY_CORRECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
 

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from .api import (
         ConvertPlan,
         ConvertResult,
+        Created,
+        check,
         compare,
         convert,
+        create,
         plan_conversion,
         plan_repair,
         plan_resize,
@@ -26,10 +29,12 @@ if TYPE_CHECKING:
         resize,
         undo,
     )
+    from .checks import CheckedImage, CheckOptions, Finding, Selection
     from .comparing import Comparison
     from .errors import VhdfastError
     from .extents import EXTENT, Extent, ExtentMap, Kind
     from .formats import ImageInfo, Notice
+    from .hashing import DiskDigest, hash_image
     from .image import Image, open_image
     from .in_place import InPlaceResult, RepairPlan, ResizePlan
     from .monitor import Monitor
@@ -41,14 +46,22 @@ _HOME = {
     "zero_runs": "_native",
     "ConvertPlan": "api",
     "ConvertResult": "api",
+    "Created": "api",
+    "check": "api",
     "compare": "api",
     "convert": "api",
+    "create": "api",
+    "hash_image": "hashing",
     "plan_conversion": "api",
     "plan_repair": "api",
     "plan_resize": "api",
     "repair": "api",
     "resize": "api",
     "undo": "api",
+    "CheckOptions": "checks",
+    "CheckedImage": "checks",
+    "Finding": "checks",
+    "Selection": "checks",
     "Comparison": "comparing",
     "VhdfastError": "errors",
     "EXTENT": "extents",
@@ -57,6 +70,7 @@ _HOME = {
     "Kind": "extents",
     "ImageInfo": "formats",
     "Notice": "formats",
+    "DiskDigest": "hashing",
     "InPlaceResult": "in_place",
     "RepairPlan": "in_place",
     "ResizePlan": "in_place",
@@ -67,11 +81,16 @@ _HOME = {
 
 __all__ = [
     "EXTENT",
+    "CheckOptions",
+    "CheckedImage",
     "Comparison",
     "ConvertPlan",
     "ConvertResult",
+    "Created",
+    "DiskDigest",
     "Extent",
     "ExtentMap",
+    "Finding",
     "Image",
     "ImageInfo",
     "InPlaceResult",
@@ -80,10 +99,14 @@ __all__ = [
     "Notice",
     "RepairPlan",
     "ResizePlan",
+    "Selection",
     "VhdfastError",
+    "check",
     "compare",
     "convert",
     "crc32c",
+    "create",
+    "hash_image",
     "is_zero",
     "open_image",
     "plan_conversion",

@@ -87,6 +87,8 @@ cdef extern from "vhdfast.h" nogil:
                         size_t row_count, const vf_sink *sink, uint8_t *scratch,
                         size_t scratch_size, vf_zero_kernel kernel, const vf_decoder *decoder,
                         vf_copied *copied, vf_error *reterr)
+    int vf_write_data(const vf_sink *sink, const uint8_t *data, size_t length, uint64_t offset,
+                      vf_zero_kernel kernel, vf_copied *copied, vf_error *reterr)
     int vf_read_segment(const vf_source *sources, size_t source_count, const vf_extent *rows,
                         size_t row_count, uint64_t offset, uint8_t *buffer, size_t length,
                         const vf_decoder *decoder, vf_error *reterr)

@@ -50,6 +50,9 @@ def copy_segment(
     decoder: Decoder | None = None,
     kernel: str | None = None,
 ) -> tuple[int, int, int]: ...
+def write_data(
+    sink: Sink, buffer: Buffer, offset: int, kernel: str | None = None
+) -> tuple[int, int]: ...
 def read_segment(
     sources: SourceTable, rows: Rows, offset: int, buffer: Any, decoder: Decoder | None = None
 ) -> None: ...

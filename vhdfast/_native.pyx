@@ -238,7 +238,7 @@ cdef _raise(vf_error *error, sources, target):
 
 
 cdef class Sink:
-    """A target that copy_segment writes to: descriptors owned by the caller."""
+    """A target that copy_segment and write_data write to: descriptors owned by the caller."""
 
     cdef vf_sink sink
     cdef readonly object path
@@ -300,6 +300,27 @@ def copy_segment(SourceTable sources not None, const vf_extent[::1] rows not Non
         if status != VF_OK:
             _raise(&error, sources, sink.path)
     return copied.read, copied.written, copied.zeros
+
+
+def write_data(Sink sink not None, buffer, uint64_t offset, kernel=None):
+    """Write a buffer at `offset` of the target, a multiple of GRANULE, zero granules becoming holes.
+
+    Returns (bytes written, bytes found zero). Raises WriteError, NoSpaceError,
+    TargetTooLargeError.
+    """
+    cdef const uint8_t[::1] view = _bytes_of(buffer)
+    cdef vf_zero_kernel chosen = _zero_kernel(kernel)
+    cdef vf_copied copied
+    cdef vf_error error
+    cdef int status
+    cdef size_t length = view.shape[0]
+    copied.read = copied.written = copied.zeros = 0
+    if length:
+        with nogil:
+            status = vf_write_data(&sink.sink, &view[0], length, offset, chosen, &copied, &error)
+        if status != VF_OK:
+            _raise(&error, None, sink.path)
+    return copied.written, copied.zeros
 
 
 def read_segment(SourceTable sources not None, const vf_extent[::1] rows not None,

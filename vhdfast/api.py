@@ -7,42 +7,41 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import threading
-import time
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import contents
-from .comparing import Comparison, compare_images, verify
-from .engine import run
-from .errors import (
-    ImageError,
-    NoSpaceError,
-    TargetError,
-    TargetTooLargeError,
-    UnsupportedImageError,
-    UsageError,
-    VerifyError,
-)
-from .files import Source
-from .formats import Notice, OpenOptions, ReadOptions
-from .image import Image, open_as, open_image
+from .comparing import Comparison, compare_images
+from .converting import ConvertPlan, ConvertResult, convert, plan_conversion
+from .errors import UsageError
+from .formats import OpenOptions, ReadOptions
+from .image import open_as
 from .in_place import plan_repair, plan_resize, repair, resize, undo
 from .monitor import Monitor
-from .outputs import OUTPUTS, FileOutput, TargetOptions
-from .plan import Segment, Survey, segments, survey
-from .streams import Spool, Unpacking
-from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
+from .outputs import TargetOptions
+from .streams import Unpacking
+from .targets import (
+    check_largest,
+    checked_uuid,
+    output_kind,
+    rounded_size,
+    source_date_epoch,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from .checks import CheckedImage, CheckOptions, Selection
+    from .doctor import Item
+
 __all__ = [
     "ConvertPlan",
     "ConvertResult",
+    "Created",
+    "check",
     "compare",
     "convert",
+    "create",
+    "doctor",
     "plan_conversion",
     "plan_repair",
     "plan_resize",
@@ -55,136 +54,49 @@ Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
-class ConvertPlan:
-    """What a conversion will do; sizes in bytes (docs/json.md)."""
+class Created:
+    """A new disk; sizes in bytes."""
 
-    source: str
-    source_format: str
-    source_subformat: str
-    files: tuple[str, ...]  # that are read: the image, its extents, its parents
     target: str
     target_format: str
-    source_size: int  # virtual size before rounding
-    target_size: int  # and after
-    file_size: int  # of the target, with what stands behind the disk
-    data: int  # stored in the source, to be read; zeros among them are not written
-    zero: int  # known to be zero, not read
-    space_needed: int  # at most
-    space_free: int | None
-    jobs: int
-    notices: tuple[Notice, ...]
-    stream: str | None = None  # "xz" …, where the source is compressed and was unpacked
+    virtual_size: int
+    file_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class ConvertResult:
-    """What a conversion did; sizes in bytes."""
-
-    plan: ConvertPlan
-    read: int  # from the source
-    written: int  # to the target
-    zeros_found: int  # read, and found to be zero
-    seconds: float  # until the target was durable under its name
-    verified: int | None  # bytes compared by --verify
-    notices: tuple[Notice, ...]
-
-
-def convert(
-    source: Path,
+def create(
     target: Path,
+    size: int,
     *,
     to: str = "fixed-vhd",
-    from_format: str | None = None,
     align: int | None = None,
-    size: int | None = None,
     force: bool = False,
     allocate: bool = False,
     unique_id: str | None = None,
-    verify_copy: bool = False,
-    allow_4kn: bool = False,
-    check_space: bool = True,
-    jobs: int | None = None,
-    rate: int | None = None,
-    monitor: Monitor | None = None,
-    **reading: Unpack[ReadOptions],
-) -> ConvertResult:
-    """Convert a disk image into `target`, which gets its name only when all of it is durable.
+    dry_run: bool = False,
+) -> Created:
+    """Make an empty disk, all zeros, of at least `size` bytes; its size costs no time.
 
-    to: an output ("fixed-vhd", "raw"). align: the virtual size is rounded up to a multiple of it
-    (1 MiB for a fixed VHD, 512 bytes for raw). size: a larger virtual size to end with.
-    force: replace an existing target. allocate: reserve all of its bytes. unique_id: UUID of the
-    disk. verify_copy: read both sides back and compare. allow_4kn: take a partition table made for
-    4096-byte sectors. check_space: False starts even where the map says that the target may not
-    fit. jobs: worker threads. rate: bytes a second at most. reading: ReadOptions for the source.
-
-    A compressed source is unpacked beside the target, or in reading's `temporary`; where it holds a
-    raw disk or a fixed VHD, what was unpacked beside the target becomes it without a further copy.
-
-    Raises UsageError, ImageError, CopyError, TargetError; then the target is as it was before.
+    The other arguments are those of `convert`. dry_run: look whether it can be made, and make
+    nothing. Raises UsageError, TargetError, CopyError; then the target is as it was before.
     """
-    started = time.monotonic()
+    kind = output_kind(to)
     path = os.fspath(target)
-    options = TargetOptions(force, allocate, _checked_uuid(unique_id), _source_date_epoch())
-    how = dataclasses.replace(
-        OpenOptions.of(reading),
-        unpacking=Unpacking(
-            monitor, jobs, rate, path,
-            before=lambda packed: _check_before_unpacking(packed, path, to, align, options, jobs),
-        ),
-    )  # fmt: skip
-    with open_as(source, from_format, how) as image:
-        output, plan, found = _prepare(image, path, to, align, size, options, allow_4kn, jobs)
-        if check_space:
-            _check_space(plan)
+    if size <= 0:
+        raise UsageError(f"a disk of {size} bytes", path=path, hint="give at least one sector")
+    rounded = rounded_size(size, kind.constraints.alignment if align is None else align, path)
+    check_largest(rounded, kind, path, "make it smaller")
+    options = TargetOptions(force, allocate, checked_uuid(unique_id), source_date_epoch())
+    output = kind(path, rounded, options)
+    output.check_target()
+    if not dry_run:
         try:
-            spool = _spool_to_adopt(image)
-            if spool is not None and output.adopt(spool, image.virtual_size):
-                counts = (found.data, found.data, 0)
-            else:
-                output.create()
-                counts = _copy(image, output, found, jobs, rate, monitor)
-            image.check_unchanged()
+            output.create()
             output.seal()
-            verified = None
-            if verify_copy:
-                fresh = dataclasses.replace(OpenOptions.of(reading), unpacking=how.unpacking)
-                verified = _verify(source, output, from_format, fresh, jobs, monitor)
-            image.check_unchanged()
             output.publish()
         except BaseException:
             output.abort()
             raise
-        return ConvertResult(
-            plan, *counts, time.monotonic() - started, verified, image.notices
-        )
-
-
-def plan_conversion(
-    source: Path,
-    target: Path,
-    *,
-    to: str = "fixed-vhd",
-    from_format: str | None = None,
-    align: int | None = None,
-    size: int | None = None,
-    force: bool = False,
-    allocate: bool = False,
-    allow_4kn: bool = False,
-    jobs: int | None = None,
-    monitor: Monitor | None = None,
-    **reading: Unpack[ReadOptions],
-) -> ConvertPlan:
-    """What `convert` would do with the same arguments; raises what it would.
-
-    Writes no target; a compressed source is unpacked to a temporary file, of which `monitor` is
-    told.
-    """
-    with open_image(source, from_format, monitor=monitor, **reading) as image:
-        options = TargetOptions(force, allocate)
-        path = os.fspath(target)
-        output, plan, _ = _prepare(image, path, to, align, size, options, allow_4kn, jobs)
-        output.check_target()
-        return plan
+    return Created(path, to, rounded, output.file_size)
 
 
 def compare(
@@ -214,242 +126,36 @@ def compare(
         return answer
 
 
-# ---- before the copy ----------------------------------------------------------------------------
+def check(
+    path: Path,
+    *,
+    from_format: str | None = None,
+    options: CheckOptions | None = None,
+    selection: Selection | None = None,
+    monitor: Monitor | None = None,
+    **reading: Unpack[ReadOptions],
+) -> CheckedImage:
+    """What speaks against an image's being accepted by Azure.
+
+    options: how it is judged. selection: which checks run. reading: ReadOptions. monitor: told of
+    unpacking, where the file is compressed, and of the walk through the map.
+
+    Raises UsageError, and for a file that cannot be read ReadError or ImageError; whatever else is
+    wrong with the image is a finding.
+    """
+    from .checks import check_image
+
+    how = dataclasses.replace(OpenOptions.of(reading), unpacking=Unpacking(monitor))
+    return check_image(os.fspath(path), from_format, how, options, selection, monitor)
 
 
-def _prepare(
-    image: Image,
-    path: str,
-    to: str,
-    align: int | None,
-    size: int | None,
-    options: TargetOptions,
-    allow_4kn: bool,
-    jobs: int | None,
-) -> tuple[FileOutput, ConvertPlan, Survey]:
-    """Everything that can be refused before a byte is written."""
-    kind = _output_kind(to)
-    if image.is_same_file(path):
-        raise _same_file(path)
-    _check_jobs(jobs)
-    _check_sector_size(image, allow_4kn)
-    limits = kind.constraints
-    target_size = _target_size(image, limits.alignment if align is None else align, size)
-    if target_size > limits.max_size:
-        raise TargetTooLargeError(
-            f"the disk would have {format_bytes(target_size)}, a {to} for Azure at most "
-            f"{format_bytes(limits.max_size)}",
-            path=path,
-            hint="shrink the disk in the guest first",
-        )
-    output = kind(path, target_size, options)
-    output.check_target()
-    found = survey(image)
-    info = image.info()
-    spool = _spool_to_adopt(image)
-    free = _free_space(output.directory)
-    if free is not None and spool is not None:
-        # What it takes there becomes the target's.
-        free += spool.allocated
-    plan = ConvertPlan(
-        source=image.path,
-        source_format=info.format,
-        source_subformat=info.subformat,
-        files=tuple(dict.fromkeys(source.path for source in image.layer.sources)),
-        target=path,
-        target_format=to,
-        source_size=image.virtual_size,
-        target_size=target_size,
-        file_size=output.file_size,
-        data=found.data,
-        zero=found.zero,
-        space_needed=output.file_size if options.allocate else found.data + limits.overhead,
-        space_free=free,
-        jobs=jobs or 0,
-        notices=image.notices,
-        stream=info.stream,
-    )
-    return output, plan, found
+def doctor(*, qemu_img: Path | None = None, directory: Path = ".") -> tuple[Item, ...]:
+    """What this machine is like: its qemu-img, vhdfast with its libraries, a directory.
 
+    qemu_img: a program; what PATH leads to where None. What is wrong is an item, not an exception.
+    Raises UsageError where there is no such program or directory.
+    """
+    from .doctor import Request, examine
 
-def _output_kind(to: str) -> type[FileOutput]:
-    kind = OUTPUTS.get(to)
-    if kind is None or not issubclass(kind, FileOutput):
-        raise UsageError(f"unknown output {to!r}", hint=f"one of: {', '.join(sorted(OUTPUTS))}")
-    return kind
-
-
-def _same_file(path: str) -> TargetError:
-    return TargetError(
-        "source and target are the same file", path=path, hint="choose another target"
-    )
-
-
-def _check_jobs(jobs: int | None) -> None:
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"{jobs} workers cannot work", hint="give --jobs at least 1")
-
-
-def _check_align(align: int) -> None:
-    if align < SECTOR or align % SECTOR:
-        raise UsageError(
-            f"an alignment of {align} bytes", hint=f"give a multiple of {SECTOR}, such as 1M"
-        )
-
-
-def _check_before_unpacking(
-    packed: Source, path: str, to: str, align: int | None, options: TargetOptions, jobs: int | None
-) -> None:
-    """What can be refused before minutes go into unpacking; `_prepare` asks all of it again."""
-    if packed.is_same_file(path):
-        raise _same_file(path)
-    _check_jobs(jobs)
-    kind = _output_kind(to)
-    _check_align(kind.constraints.alignment if align is None else align)
-    kind(path, 0, options).check_target()
-
-
-def _spool_to_adopt(image: Image) -> Spool | None:
-    """The unpacked stream where it can become the target itself."""
-    source = image.layer.source
-    if isinstance(source, Spool) and source.may_be_kept and image.layer.is_flat:
-        return source
-    return None
-
-
-def _check_sector_size(image: Image, allow_4kn: bool) -> None:
-    if image.sector_size == SECTOR or allow_4kn:
-        return
-    table = contents.partition_table(image.pread, image.sector_size)
-    if table is not None:
-        raise UnsupportedImageError(
-            f"a {table} partition table made for {image.sector_size}-byte sectors: Azure presents "
-            "disks with 512-byte sectors, on which it cannot be read",
-            path=image.path,
-            hint="move the system to a disk with 512-byte sectors first; --allow-4kn converts "
-            "all the same",
-        )
-
-
-def _target_size(image: Image, align: int, size: int | None) -> int:
-    """The virtual size that the target gets, bytes."""
-    _check_align(align)
-    if size is not None and size < image.virtual_size:
-        raise UsageError(
-            f"--size {size} is smaller than the disk of {format_bytes(image.virtual_size)}",
-            hint="shrink the disk in the guest first; vhdfast never cuts data off",
-        )
-    rounded = round_up(image.virtual_size if size is None else size, align)
-    if rounded > MAX_OFFSET:
-        raise ImageError(
-            f"a disk of {image.virtual_size} bytes cannot be rounded up to {align}",
-            path=image.path,
-        )
-    return rounded
-
-
-def _free_space(directory: str) -> int | None:
-    try:
-        status = os.statvfs(directory)
-    except OSError:
-        return None
-    # File systems that count nothing (proc, some network ones) say nothing of their room.
-    return status.f_bavail * status.f_frsize if status.f_blocks else None
-
-
-def _check_space(plan: ConvertPlan) -> None:
-    if plan.space_free is None or plan.space_needed <= plan.space_free:
-        return
-    raise NoSpaceError(
-        f"up to {format_bytes(plan.space_needed)} are needed, {format_bytes(plan.space_free)} are "
-        "free",
-        path=plan.target,
-        hint="free some space or choose another file system; --no-space-check tries all the same, "
-        "zeros in the data may make it fit",
-    )
-
-
-def _checked_uuid(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        return str(uuid.UUID(text))
-    except ValueError as error:
-        raise UsageError(
-            f"{text!r} is no UUID", hint="write it like 01234567-89ab-cdef-0123-456789abcdef"
-        ) from error
-
-
-def _source_date_epoch() -> float | None:
-    """SOURCE_DATE_EPOCH, the convention for builds that are the same to the byte."""
-    text = os.environ.get("SOURCE_DATE_EPOCH")
-    if not text:
-        return None
-    try:
-        return float(int(text))
-    except ValueError as error:
-        raise UsageError(
-            f"SOURCE_DATE_EPOCH is {text!r}, expected seconds since 1970"
-        ) from error
-
-
-# ---- the copy -----------------------------------------------------------------------------------
-
-
-def _copy(
-    image: Image,
-    output: FileOutput,
-    found: Survey,
-    jobs: int | None,
-    rate: int | None,
-    monitor: Monitor | None,
-) -> tuple[int, int, int]:
-    """(bytes read, written, found zero)."""
-    # Blocks are made ahead until so much of the data turns out to be zeros that giving them back
-    # costs more than having them early gains.
-    eager, careful = output.sink(allocate_ahead=True), output.sink(allocate_ahead=False)
-    totals = [0, 0, 0]
-    lock = threading.Lock()
-
-    def do(segment: Segment, scratch: memoryview) -> int:
-        read, _, zeros = totals
-        sink = careful if zeros * 4 > read else eager
-        counts = image.copy_rows(segment.rows, sink, scratch)
-        with lock:
-            for column, count in enumerate(counts):
-                totals[column] += count
-        return segment.stored
-
-    work = (segment for segment in segments(image, found.whole) if segment.stored)
-    run(
-        work, do, what="copying", total=found.data, jobs=jobs, rate=rate,
-        cost=lambda segment: segment.stored, monitor=monitor,
-    )  # fmt: skip
-    read, written, zeros = totals
-    return read, written, zeros
-
-
-def _verify(
-    source: Path,
-    output: FileOutput,
-    from_format: str | None,
-    how: OpenOptions,
-    jobs: int | None,
-    monitor: Monitor | None,
-) -> int:
-    """Both sides opened and mapped afresh; the target's bytes come from the disk."""
-    how = dataclasses.replace(how, unpacking=dataclasses.replace(how.unpacking, before=None))
-    with (
-        open_as(source, from_format, how) as fresh,
-        open_image(output.sealed_path, output.format_name) as written,
-    ):
-        fd = written.layer.source.fileno()
-        if fd is not None and hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        if written.virtual_size != output.virtual_size:
-            raise VerifyError(
-                f"the target reads back with {written.virtual_size} bytes, expected "
-                f"{output.virtual_size}",
-                path=output.path,
-            )
-        return verify(fresh, written, jobs, monitor)
+    program = None if qemu_img is None else os.fspath(qemu_img)
+    return examine(Request(program, os.fspath(directory)))

@@ -20,6 +20,7 @@ from .extents import ExtentMap, Kind, Rows, clip
 from .files import Source
 from .image import Image
 from .monitor import Monitor
+from .ranges import busy_ranges
 from .units import MIB
 
 __all__ = ["Comparison", "compare_images", "verify"]
@@ -136,34 +137,15 @@ def _pieces(left: Image, right: Image) -> Iterator[_Piece]:
             windows.append(window)
         stop = min(windows[0].end, windows[1].end)
         rows = [clip(window.rows, at, stop - at) for window in windows]
-        for start, length in _busy_ranges(rows, at, stop):
-            for offset in range(start, start + length, PIECE):
-                size = min(PIECE, start + length - offset)
+        # Whole MiB, so that small rows come together.
+        for low, high in busy_ranges(rows, MIB):
+            low, high = max(at, low), min(stop, high)
+            for offset in range(low, high, PIECE):
+                size = min(PIECE, high - offset)
                 yield _Piece(
                     offset, size, clip(rows[0], offset, size), clip(rows[1], offset, size)
                 )
         at = stop
-
-
-def _busy_ranges(rows: list[Rows], start: int, stop: int) -> list[tuple[int, int]]:
-    """Ranges in which a side has data, grown to whole MiB so that small rows come together."""
-    stored = [side[side["kind"] != Kind.ZERO] for side in rows]
-    starts = np.concatenate([side["offset"] for side in stored]) // np.uint64(MIB) * np.uint64(MIB)
-    ends = np.concatenate([side["offset"] + side["length"] for side in stored])
-    if not len(starts):
-        return []
-    order = np.argsort(starts, kind="stable")
-    starts, ends = starts[order], np.maximum.accumulate(ends[order])
-    ends = (ends + np.uint64(MIB - 1)) // np.uint64(MIB) * np.uint64(MIB)
-    fresh = np.ones(len(starts), dtype=bool)
-    fresh[1:] = starts[1:] > ends[:-1]
-    firsts = np.flatnonzero(fresh)
-    lasts = np.append(firsts[1:] - 1, len(starts) - 1)
-    found = []
-    for first, last in zip(firsts, lasts, strict=True):
-        low, high = max(start, int(starts[first])), min(stop, int(ends[last]))
-        found.append((low, high - low))
-    return found
 
 
 def compare_images(

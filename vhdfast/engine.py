@@ -16,7 +16,7 @@ from typing import TypeVar
 from .monitor import Monitor
 from .units import MIB
 
-__all__ = ["SCRATCH_BYTES", "default_jobs", "run", "should_stop"]
+__all__ = ["SCRATCH_BYTES", "Turns", "default_jobs", "run", "should_stop"]
 
 # One scratch buffer for each worker: together they stay at 16 MiB with the default jobs.
 SCRATCH_BYTES = 2 * MIB
@@ -33,6 +33,32 @@ def should_stop() -> bool:
     """Whether the calling worker's run is over: what waits for a network ends its wait then."""
     stop: threading.Event | None = getattr(_local, "stop", None)
     return stop is not None and stop.is_set()
+
+
+class Turns:
+    """What workers must do one after the other, in the order of their work: number 0 goes first.
+
+    Every item before one that waits is in the hands of another worker, so none waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._changed = threading.Condition()
+
+    def wait(self, number: int) -> bool:
+        """Return when it is the turn of `number`, who calls `done` then; False: the run is over."""
+        with self._changed:
+            while self._next != number:
+                if should_stop():
+                    return False
+                self._changed.wait(TICK_S)
+        return True
+
+    def done(self) -> None:
+        """The next one's turn."""
+        with self._changed:
+            self._next += 1
+            self._changed.notify_all()
 
 
 def default_jobs() -> int:
@@ -95,18 +121,19 @@ def run(
         nonlocal done
         _local.stop = stop
         try:
-            with mmap.mmap(-1, scratch_bytes) as pages, memoryview(pages) as scratch:
-                while not stop.is_set():
-                    with lock:
-                        item = next(work, None)
-                    if item is None:
-                        return
-                    limit.wait(cost(item))
-                    if stop.is_set():
-                        return
-                    worth = do(item, scratch)
-                    with lock:
-                        done += worth
+            # Not closed by hand: the traceback of a failure may still hold slices of it.
+            scratch = memoryview(mmap.mmap(-1, scratch_bytes))
+            while not stop.is_set():
+                with lock:
+                    item = next(work, None)
+                if item is None:
+                    return
+                limit.wait(cost(item))
+                if stop.is_set():
+                    return
+                worth = do(item, scratch)
+                with lock:
+                    done += worth
         except BaseException as error:
             with lock:
                 failures.append(error)

@@ -163,6 +163,11 @@ def clip(rows: Rows, offset: int, length: int) -> Rows:
     return out
 
 
+def end_of(rows: Rows) -> int:
+    """Where the last of the rows ends, in the virtual disk."""
+    return int(rows[-1]["offset"]) + int(rows[-1]["length"])
+
+
 def overlay(top: Rows, base: Rows) -> Rows:
     """The rows of `top` with its UNALLOCATED ranges as `base` has them, ZERO where it has none.
 
@@ -294,7 +299,7 @@ class ExtentMap:
         rows = merge(rows)
         if len(rows) > max_rows:
             rows = rows[:max_rows]
-            end = int(rows[-1]["offset"]) + int(rows[-1]["length"])
+            end = end_of(rows)
         if rows.flags.writeable:
             if rows.base is not None:
                 rows = rows.copy()

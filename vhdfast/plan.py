@@ -4,6 +4,8 @@ A segment is the unit of work, of progress and of retry. Segments are cut at mul
 CUT_ALIGNMENT of the virtual disk, so that no two of them touch the same granule of the target, and
 not inside a compressed unit, so that none is decoded twice. They hold at most SEGMENT_BYTES of data
 and SEGMENT_ROWS rows wherever such a cut allows it.
+
+What goes block by block (a target that stores blocks, a digest) gets the disk in `blocks` instead.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import numpy as np
 
 from .extents import ExtentMap, Kind, Rows, clip, concatenate
 from .image import Image
+from .ranges import busy_ranges
 from .units import MIB, round_down, round_up
 
-__all__ = ["Segment", "Survey", "segments", "survey"]
+__all__ = ["Segment", "Survey", "blocks", "segments", "survey"]
 
 SEGMENT_BYTES = 16 * MIB
 SEGMENT_ROWS = 8192
@@ -29,7 +32,7 @@ class Segment:
     """Rows that one worker copies in one go: DATA and COMPRESSED, ascending.
 
     [offset, offset + length) is the part of the virtual disk that the segment answers for, known
-    zeros included; all segments together cover the disk.
+    zeros included; all `segments` together cover the disk.
     """
 
     offset: int
@@ -40,23 +43,32 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a walk over the whole map found, in bytes; the first window is kept if it is all."""
+    """What a walk over the whole map found, in bytes; the first window is kept if it is all.
+
+    blocks: how many blocks hold data, where their size was given.
+    """
 
     virtual_size: int
     data: int
     zero: int
     whole: ExtentMap | None
+    blocks: int = 0
 
 
-def survey(image: Image) -> Survey:
+def survey(image: Image, block_size: int = 0) -> Survey:
     """Walk the map once: how much there is to copy. Memory does not grow with the image."""
-    data = 0
+    data = count = counted_to = 0
     whole: ExtentMap | None = None
     for window in image.windows():
         data += window.bytes_of(Kind.DATA, Kind.COMPRESSED)
+        if block_size:
+            for low, high in busy_ranges([window.rows], block_size):
+                # The first block may have been counted with the window before.
+                count += (high - max(low, counted_to)) // block_size
+                counted_to = high
         if window.offset == 0 and window.end == image.virtual_size:
             whole = window
-    return Survey(image.virtual_size, data, image.virtual_size - data, whole)
+    return Survey(image.virtual_size, data, image.virtual_size - data, whole, count)
 
 
 def segments(image: Image, known: ExtentMap | None = None) -> Iterator[Segment]:
@@ -64,10 +76,35 @@ def segments(image: Image, known: ExtentMap | None = None) -> Iterator[Segment]:
 
     known: the map of the whole disk where the caller has it already.
     """
-    windows: Iterable[ExtentMap] = image.windows() if known is None else [known]
     alignment = CUT_ALIGNMENT
     if image.layer.unit_size > alignment:
         alignment = round_up(image.layer.unit_size, CUT_ALIGNMENT)
+    for rows, start, end in _parts(image, known, alignment):
+        yield from _cut(rows, start, end, alignment)
+
+
+def blocks(image: Image, block_size: int, known: ExtentMap | None = None) -> Iterator[Segment]:
+    """A segment for each block of the disk that has data, in ascending order.
+
+    Blocks begin at multiples of block_size; the last one ends with the disk.
+    """
+    for rows, _, _ in _parts(image, known, block_size):
+        starts = rows["offset"].copy()
+        ends = starts + rows["length"]
+        for low, high in busy_ranges([rows], block_size):
+            for offset in range(low, high, block_size):
+                length = min(block_size, image.virtual_size - offset)
+                first = int(np.searchsorted(ends, np.uint64(offset), side="right"))
+                last = int(np.searchsorted(starts, np.uint64(offset + length), side="left"))
+                chosen = clip(rows[first:last], offset, length)
+                yield Segment(offset, length, chosen, int(chosen["length"].sum(dtype=np.uint64)))
+
+
+def _parts(
+    image: Image, known: ExtentMap | None, alignment: int
+) -> Iterator[tuple[Rows, int, int]]:
+    """(rows that are not ZERO, start, end) of parts of the disk that end on the alignment."""
+    windows: Iterable[ExtentMap] = image.windows() if known is None else [known]
     start = 0
     kept: list[Rows] = []  # rows after the last cut, waiting for the next window
     for window in windows:
@@ -76,7 +113,7 @@ def segments(image: Image, known: ExtentMap | None = None) -> Iterator[Segment]:
         is_last = window.end == image.virtual_size
         end = window.end if is_last else round_down(window.end, alignment)
         if end > start:
-            yield from _cut(rows, start, end, alignment)
+            yield (rows if is_last else clip(rows, start, end - start)), start, end
             rest = clip(rows, end, window.end - end) if end < window.end else rows[:0]
             kept = [rest] if len(rest) else []
             start = end

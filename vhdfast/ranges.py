@@ -1,7 +1,8 @@
-"""Byte ranges of a source: which of them are asked for together, and which read as zeros."""
+"""Byte ranges: which of a source are asked for together, which read as zeros, which hold data."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from .units import MIB
 if TYPE_CHECKING:
     from .files import Source
 
-__all__ = ["Spans", "join_ranges", "split_zeros"]
+__all__ = ["Spans", "busy_ranges", "join_ranges", "split_zeros"]
 
 # Rows closer than this in their source are asked about together.
 ASK_GAP = 16 * MIB
@@ -54,6 +55,26 @@ def join_ranges(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], gap:
     lows = starts[order][np.concatenate(([0], fresh))]
     highs = reach[np.concatenate((fresh - 1, [len(order) - 1]))]
     return Spans(order, group, lows, highs)
+
+
+def busy_ranges(maps: Sequence[Rows], block: int) -> list[tuple[int, int]]:
+    """(start, end) of what holds a row that is not ZERO in any map, grown to whole blocks.
+
+    maps: rows of the same disk each, ascending. The answer is ascending, and no two ranges touch.
+    """
+    stored = [rows[rows["kind"] != Kind.ZERO] for rows in maps]
+    unit = np.uint64(block)
+    starts = np.concatenate([rows["offset"] for rows in stored]) // unit * unit
+    ends = np.concatenate([rows["offset"] + rows["length"] for rows in stored])
+    if not len(starts):
+        return []
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], np.maximum.accumulate(ends[order])
+    ends = (ends + unit - np.uint64(1)) // unit * unit
+    fresh = np.flatnonzero(starts[1:] > ends[:-1]) + 1
+    lows = starts[np.concatenate(([0], fresh))]
+    highs = ends[np.concatenate((fresh - 1, [len(ends) - 1]))]
+    return list(zip(lows.tolist(), highs.tolist(), strict=True))
 
 
 def split_zeros(source: Source, file: int, rows: Rows, max_rows: int) -> Rows:

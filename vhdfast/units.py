@@ -6,7 +6,7 @@ import re
 
 from .errors import UsageError
 
-__all__ = ["GIB", "KIB", "MIB", "SECTOR", "format_size", "parse_size", "round_up"]
+__all__ = ["GIB", "KIB", "MIB", "SECTOR", "check_align", "format_size", "parse_size", "round_up"]
 
 SECTOR = 512
 KIB = 1 << 10
@@ -28,6 +28,14 @@ def round_up(value: int, multiple: int) -> int:
 def round_down(value: int, multiple: int) -> int:
     """The largest multiple of `multiple` that is not above `value`."""
     return value // multiple * multiple
+
+
+def check_align(align: int) -> None:
+    """Raise UsageError where sizes of disks cannot be rounded up to multiples of this."""
+    if align < SECTOR or align % SECTOR:
+        raise UsageError(
+            f"an alignment of {align} bytes", hint=f"give a multiple of {SECTOR}, such as 1M"
+        )
 
 
 def parse_size(text: str) -> int:

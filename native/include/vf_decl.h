@@ -46,7 +46,7 @@ struct vf_source {
     int32_t reserved;
 };
 
-/* Where bytes go: target offset = virtual offset. The target must read as zeros before. */
+/* Where bytes go. The target must read as zeros before. */
 struct vf_sink {
     uint64_t size;           /* nothing is written at or beyond it */
     int32_t fd;
@@ -122,8 +122,8 @@ uint32_t vf_vhd_checksum(const uint8_t *bytes, size_t length, size_t field);
 
 /* ---- the disk's bytes -------------------------------------------------------------------- */
 
-/* Copy rows (ascending, not overlapping, kinds DATA, ZERO and COMPRESSED) to the sink, leaving
- * holes where a granule is all zero. No two calls at work at once may touch the same granule of the
+/* Copy rows (ascending, not overlapping, kinds DATA, ZERO and COMPRESSED) to the sink, each to the
+ * offset that it has in the virtual disk, leaving holes where a granule is all zero. No two calls at work at once may touch the same granule of the
  * target. scratch is aligned to a page and scratch_size is a multiple of VF_GRANULE. decoder may be
  * NULL where no row is COMPRESSED. *copied is added to, on failure too. */
 int vf_copy_segment(const struct vf_source *sources, size_t source_count,
@@ -131,6 +131,13 @@ int vf_copy_segment(const struct vf_source *sources, size_t source_count,
                     uint8_t *scratch, size_t scratch_size, vf_zero_kernel kernel,
                     const struct vf_decoder *decoder, struct vf_copied *copied,
                     struct vf_error *reterr);
+
+/* Write a buffer at `offset` of the target, a multiple of VF_GRANULE, leaving holes where a granule
+ * is all zero. A range at which nothing was written before; other calls at work at once touch none of
+ * its granules. copied->written and ->zeros are added to, on failure too. */
+int vf_write_data(const struct vf_sink *sink, const uint8_t *bytes, size_t length,
+                  uint64_t offset, vf_zero_kernel kernel, struct vf_copied *copied,
+                  struct vf_error *reterr);
 
 /* Fill buffer with [offset, offset + length) of the virtual disk. Where no row speaks, zeros.
  * decoder may be NULL where no row is COMPRESSED. On failure the buffer's content is undefined. */

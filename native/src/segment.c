@@ -34,41 +34,81 @@ static size_t round_up(size_t length)
 
 /* ext4 and XFS let direct writers of one file work side by side only where its blocks exist, and
  * make them in longer pieces when they are asked for in longer pieces: rows that follow each other
- * in the target are one request. What turns out to hold zeros is given back in flush. */
-static void allocate(struct copy *copy, uint64_t start, uint64_t end)
+ * in the target are one request. What turns out to hold zeros is given back in write_granules. The
+ * answer is where blocks that were made end, 0 where none were. */
+static uint64_t allocate(const struct vf_sink *sink, uint64_t start, uint64_t end)
 {
-    const struct vf_sink *sink = copy->sink;
     const uint64_t mask = VF_GRANULE - 1;
     start = (start + mask) & ~mask;
     end &= ~mask;
     if (start >= end || end - start < sink->direct_minimum)
-        return;
+        return 0;
     vf_sink_allocate(sink, start, end - start);
-    copy->allocated_end = end;
+    return end;
+}
+
+static bool allocates_ahead(const struct vf_sink *sink)
+{
+    return sink->allocate_ahead && sink->direct_fd >= 0;
 }
 
 static void allocate_rows(struct copy *copy, const struct vf_extent *rows, size_t row_count)
 {
-    uint64_t start = 0, end = 0;
-    if (!copy->sink->allocate_ahead || copy->sink->direct_fd < 0)
+    uint64_t start = 0, end = 0, made;
+    if (!allocates_ahead(copy->sink))
         return;
     for (size_t i = 0; i < row_count; i++) {
         if (rows[i].kind == VF_ZERO)
             continue;
         if (rows[i].offset != end) {
-            allocate(copy, start, end);
+            made = allocate(copy->sink, start, end);
+            if (made > 0)
+                copy->allocated_end = made;
             start = rows[i].offset;
         }
         end = rows[i].offset + rows[i].length;
     }
-    allocate(copy, start, end);
+    made = allocate(copy->sink, start, end);
+    if (made > 0)
+        copy->allocated_end = made;
 }
 
 /* Leave [offset, offset + length), found zero, as a hole. */
-static void skip(const struct copy *copy, uint64_t offset, uint64_t length)
+static void skip(const struct vf_sink *sink, uint64_t offset, uint64_t length,
+                 uint64_t allocated_end)
 {
-    if (length > 0 && offset < copy->allocated_end)
-        vf_sink_release(copy->sink, offset, length);
+    if (length > 0 && offset < allocated_end)
+        vf_sink_release(sink, offset, length);
+}
+
+/* Write the granules of `bytes` that are not all zero to their places from `offset` on. Up to
+ * allocated_end zeros may lie in blocks made ahead, which are given back. */
+static int write_granules(const struct vf_sink *sink, const uint8_t *bytes, size_t length,
+                          uint64_t offset, uint64_t allocated_end, vf_zero_kernel kernel,
+                          struct vf_copied *copied, struct vf_error *reterr)
+{
+    uint64_t written = 0, seen = 0;
+    for (size_t from = 0; from < length;) {
+        struct vf_run runs[64];
+        size_t count;
+        const int found = vf_find_runs(bytes, length, VF_GRANULE, from, false, kernel, runs,
+                                       sizeof runs / sizeof runs[0], &count, &from);
+        if (found != VF_OK)
+            return vf_fail(reterr, VF_BAD_ARGUMENT, 0, -1, -1, offset, length);
+        for (size_t i = 0; i < count; i++) {
+            skip(sink, offset + seen, runs[i].offset - seen, allocated_end);
+            seen = runs[i].offset + runs[i].length;
+            const int status = vf_sink_write(sink, bytes + runs[i].offset, runs[i].length,
+                                             offset + runs[i].offset, reterr);
+            if (status != VF_OK)
+                return status;
+            copied->written += runs[i].length;
+            written += runs[i].length;
+        }
+    }
+    skip(sink, offset + seen, length - seen, allocated_end);
+    copied->zeros += length - written;
+    return VF_OK;
 }
 
 /* Write what is not zero of the open stretch and close it. */
@@ -85,30 +125,8 @@ static int flush(struct copy *copy)
         padded = (size_t)(copy->sink->size - stretch->offset);
     memset(copy->scratch + filled, 0, padded - filled);
 
-    uint64_t written = 0, seen = 0;
-    for (size_t from = 0; from < padded;) {
-        struct vf_run runs[64];
-        size_t count;
-        const int found = vf_find_runs(copy->scratch, padded, VF_GRANULE, from, false,
-                                       copy->kernel, runs, sizeof runs / sizeof runs[0], &count,
-                                       &from);
-        if (found != VF_OK)
-            return vf_fail(copy->reterr, VF_BAD_ARGUMENT, 0, -1, -1, stretch->offset, padded);
-        for (size_t i = 0; i < count; i++) {
-            skip(copy, stretch->offset + seen, runs[i].offset - seen);
-            seen = runs[i].offset + runs[i].length;
-            const int status =
-                vf_sink_write(copy->sink, copy->scratch + runs[i].offset, runs[i].length,
-                              stretch->offset + runs[i].offset, copy->reterr);
-            if (status != VF_OK)
-                return status;
-            copy->copied->written += runs[i].length;
-            written += runs[i].length;
-        }
-    }
-    skip(copy, stretch->offset + seen, padded - seen);
-    copy->copied->zeros += padded - written;
-    return VF_OK;
+    return write_granules(copy->sink, copy->scratch, padded, stretch->offset, copy->allocated_end,
+                          copy->kernel, copy->copied, copy->reterr);
 }
 
 /* Make a stretch that virtual `offset` belongs to the open one, zero up to there. *ret_at is where in
@@ -221,6 +239,17 @@ int vf_copy_segment(const struct vf_source *sources, size_t source_count,
         status = flush(&copy);
     copied->read += copy.unpacker.read;
     return status;
+}
+
+int vf_write_data(const struct vf_sink *sink, const uint8_t *bytes, size_t length,
+                  uint64_t offset, vf_zero_kernel kernel, struct vf_copied *copied,
+                  struct vf_error *reterr)
+{
+    if ((offset & (VF_GRANULE - 1)) != 0 || offset > sink->size || length > sink->size - offset)
+        return vf_fail(reterr, VF_BAD_ARGUMENT, 0, -1, -1, offset, length);
+    const uint64_t made =
+        allocates_ahead(sink) ? allocate(sink, offset, offset + length) : 0;
+    return write_granules(sink, bytes, length, offset, made, kernel, copied, reterr);
 }
 
 int vf_read_segment(const struct vf_source *sources, size_t source_count,

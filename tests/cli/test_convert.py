@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.build_vhd import DynamicVhd
+
 MIB = 1 << 20
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -74,6 +76,29 @@ def test_allocate_reserves_every_byte(
 ) -> None:
     assert vhdfast_cli("convert", "--allocate", "disk.raw", "disk.vhd").returncode == 0
     assert (tmp_path / "disk.vhd").stat().st_blocks * 512 >= 6 * MIB
+
+
+def test_a_disk_of_which_bytes_are_missing_is_warned_of(
+    vhdfast_cli: Run, tmp_path: Path
+) -> None:
+    vhd = DynamicVhd(2 * MIB, MIB)
+    vhd.store(0, b"x" * MIB)
+    file = vhd.build(tail=False)
+    file.cut(file.size - 4096)
+    cut = file.write(tmp_path / "cut.vhd")
+    file.append(vhd.make_footer())
+    file.write(tmp_path / "short.vhd")
+
+    done = vhdfast_cli("convert", "short.vhd", "out.vhd")
+    assert done.returncode == 0
+    assert "vhdfast: warning: the file ends inside a block; what is missing" in done.stderr
+    assert (tmp_path / "out.vhd").read_bytes()[: 2 * MIB] == (
+        b"x" * (MIB - 4096) + bytes(MIB + 4096)
+    )
+    done = vhdfast_cli("convert", cut, "none.vhd")
+    assert done.returncode == 4
+    assert "without a footer" in done.stderr and "copy it again" in done.stderr
+    assert names(tmp_path) == ["cut.vhd", "out.vhd", "short.vhd"]
 
 
 def test_the_summary_says_what_was_done(vhdfast_cli: Run, small_disk: Path) -> None:

@@ -52,6 +52,7 @@ def test_json_writes_any_name(vhdfast_cli: Run, tmp_path: Path) -> None:
     source = fixed_vhd(tmp_path / os.fsdecode(b"\xff.vhd"))
     done = vhdfast_cli("info", "--json", source, env=STRICT)
     assert json.loads(done.stdout)["images"][0]["path"] == str(source)
+    assert '/\\udcff.vhd"' in done.stdout
 
 
 def test_fields_of_a_header_do_not_reach_the_terminal(vhdfast_cli: Run, tmp_path: Path) -> None:

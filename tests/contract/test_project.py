@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import re
 import shutil
 import subprocess
@@ -21,15 +22,17 @@ from vhdfast.containers import CONTAINERS
 from vhdfast.errors import VhdfastError
 from vhdfast.formats import FORMATS
 from vhdfast.outputs import OUTPUTS
+from vhdfast.qemu_img.commands import commands, load
 from vhdfast.remote import SCHEMES
+from vhdfast.report import form_names
 from vhdfast.streams import STREAMS
 
 REAL_FORMATS = sorted(name for name, kind in FORMATS.items() if kind.__module__.startswith("vhdf"))
 PAGES = ROOT / "docs" / "formats"
 # Loaded when they are needed, and never before.
 HEAVY = (
-    "_cffi_backend", "aiohttp", "asyncio", "bz2", "cffi", "ctypes", "fsspec", "lzma", "numpy",
-    "rich", "shtab", "vhdfast._codecs", "vhdfast._native", "zstandard",
+    "PIL", "_cffi_backend", "aiohttp", "asyncio", "bz2", "cffi", "ctypes", "fsspec", "lzma",
+    "numpy", "rich", "shtab", "vhdfast._codecs", "vhdfast._native", "zstandard",
 )  # fmt: skip
 
 
@@ -124,11 +127,57 @@ def test_the_examples_of_the_python_page_run(
     for example in examples:
         exec(compile(example, "api.md", "exec"), names)
     printed = capsys.readouterr().out
-    assert len(examples) > 8 and len(blocks) - len(examples) == 6
+    assert len(examples) > 8 and len(blocks) - len(examples) == 10
     assert "1048576 3145728 []" in printed, "written, the target's size, no notices"
     assert "1048576 1048576" in printed, "the extent"
     assert "100%" in printed
     assert "image 4 missing.vhdx" in printed
+
+
+def test_the_examples_of_the_backend_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import hashlib
+
+    from tests.support import MIB, pattern
+    from tests.support.build_vhdx import write_vhdx
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")  # an example sets it: it is put back
+    write_vhdx(Path("server.vhdx"), virtual_size=24 * MIB, blocks={9: pattern(1, MIB)})
+    page = (ROOT / "docs" / "backend.md").read_text()
+    examples = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for example in examples:
+        exec(compile(example, "backend.md", "exec"), {"__name__": "example"})
+    disk = bytes(9 * MIB) + pattern(1, MIB) + bytes(14 * MIB)
+    assert Path("server.raw").read_bytes() == disk
+    assert capsys.readouterr().out.splitlines() == [
+        f"512 {hashlib.sha256(disk).hexdigest()[:8]}",
+        "['server/00000002']",
+        "1048576 bytes of 25165824 are stored",
+        "verifying: over",
+        "25166336",
+        "0000",
+        "4096",
+        "target 6 create it, or choose another target",
+    ]
+
+
+def test_the_walk_through_of_a_new_check_works() -> None:
+    from vhdfast.checks import CHECKS
+
+    page = (ROOT / "docs" / "hacking" / "adding-a-check.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"__name__": "vhdfast.checks.structure.tiny_disk"}
+    try:
+        exec(compile(code, "tiny_disk.py", "exec"), names)
+        assert CHECKS["tiny-disk"].group() == "structure"
+        for size, outcome in ((512, "fail"), (1024, "pass"), (None, "unknown")):
+            subject = type("Subject", (), {"virtual_size": size})
+            (finding,) = CHECKS["tiny-disk"]().run(subject)  # type: ignore[arg-type]
+            assert finding.outcome.value == outcome
+    finally:
+        CHECKS.pop("tiny-disk", None)
 
 
 def test_the_walk_through_of_a_new_format_works(tmp_path: Path) -> None:
@@ -167,6 +216,33 @@ def test_the_walk_through_of_a_new_verb_works(
     assert capsys.readouterr().out == f"{small_disk.stat().st_size}\n"
 
 
+def test_the_walk_through_of_a_new_form_of_report_works() -> None:
+    from tests.support.findings import finding, image, run_of, told
+    from vhdfast.report import REPORTS
+
+    page = (ROOT / "docs" / "hacking" / "adding-a-report.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    out = io.BytesIO()
+    try:
+        exec(compile(code, "form_csv.py", "exec"), {"__name__": "vhdfast.report.form_csv"})
+        report = REPORTS["csv"](out, run_of())
+        report.begin()
+        for call in told(image(finding("tables", message="it is, after all, odd"))):
+            call(report)
+        report.end(1)
+    finally:
+        REPORTS.pop("csv", None)
+    assert out.getvalue() == (
+        b'path,check,severity,message\r\ndisk.vhd,tables,error,"it is, after all, odd"\r\n'
+    )
+
+
+@pytest.mark.parametrize("name", form_names())
+def test_every_form_of_report_is_documented_and_tested(name: str) -> None:
+    assert f"| `{name}` |" in (ROOT / "docs" / "cli.md").read_text()
+    assert (ROOT / "tests" / "unit" / "report" / f"test_{name}.py").exists()
+
+
 @pytest.mark.parametrize("verb", sorted(verbs()))
 def test_every_option_of_every_verb_is_documented(verb: str) -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
@@ -187,6 +263,19 @@ def test_every_verb_has_examples_that_parse(verb: str) -> None:
         assert words[:2] == ["vhdfast", verb]
         parser = build_parser(verb)
         parser.parse_intermixed_args(expand_optional_values(parser, words[2:]))
+
+
+def test_the_page_of_the_checks_is_what_they_say() -> None:
+    from vhdfast.report.handbook import markdown
+
+    assert (ROOT / "docs" / "checks.md").read_text() == markdown()
+
+
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_every_command_of_the_stand_in_is_documented(command: str) -> None:
+    page = (ROOT / "docs" / "qemu-img.md").read_text()
+    assert f"| `{command}` |" in page
+    assert isinstance(load(command).IS_SLOW, bool)
 
 
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
@@ -229,6 +318,24 @@ def test_start_up_imports_nothing_heavy(words: str) -> None:
     # argparse asks shutil for the width of the terminal, and shutil can pack files.
     of_shutil = {"bz2", "lzma"} if words == "convert --help" else set()
     assert not set(loaded) - of_shutil
+
+
+@pytest.mark.parametrize("words", ["info disk", "convert -c disk other", "snapshot -l disk"])
+def test_handing_over_imports_nothing_heavy(words: str) -> None:
+    script = (
+        "from vhdfast.qemu_img import main\n"
+        "main.find_real = lambda: '/x/qemu-img'\n"
+        "main.become = lambda real, words: None\n"
+        "main.main(sys.argv[1:])\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{script}", *words.split()],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "vhdfast.qemu_img.real" in loaded
+    assert not set(HEAVY) & set(loaded)
 
 
 def test_a_plain_disk_needs_no_libraries_of_others(small_disk: Path, tmp_path: Path) -> None:
@@ -290,16 +397,18 @@ def test_no_file_outgrows_a_reader() -> None:
 # a higher room it imports in a function, where it is needed.
 LAYERS = (
     ("errors", "_native", "_codecs"),
-    ("units", "extents", "files", "monitor", "contents", "windows_names", "vmware"),
-    ("engine", "codecs", "ranges", "tables", "siblings", "references", "edits"),
+    ("units", "extents", "files", "monitor", "signals", "contents", "windows_names", "vmware"),
+    ("engine", "codecs", "ranges", "sparse", "tables", "siblings", "references", "edits"),
     ("remote", "streams", "guest"),
     ("formats",),
     ("containers", "image", "outputs"),
-    ("plan", "comparing", "resizing"),
-    ("repairs",),
-    ("in_place",),
+    ("targets",),
+    ("plan", "comparing", "patched", "resizing"),
+    ("copying", "hashing", "checks", "repairs"),
+    ("converting", "report", "doctor", "explanations", "in_place"),
     ("api",),
     ("cli",),
+    ("qemu_img",),
     ("__main__",),
 )
 

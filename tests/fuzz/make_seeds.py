@@ -174,6 +174,7 @@ def vdi(folder: Path) -> None:
 
 
 def ova(folder: Path) -> None:
+    from tests.support import build_sparse_tar as sparse
     from tests.support import build_tar as build
     from tests.support import build_vhd
 
@@ -191,6 +192,15 @@ def ova(folder: Path) -> None:
         build.member("m.ovf", build.envelope(files[:1], ["f0"])), build.member("disk.vhd", whole)
     ).write(folder / "one")
     build.archive(build.member("disk.raw", whole)).write(folder / "no-ovf")
+    disk_of_pieces = pattern(3, 700) + bytes(300 * KIB) + pattern(4, 512) + bytes(5000)
+    for encoding in sparse.ENCODINGS:
+        build.archive(
+            sparse.pack_sparse(encoding, "disk.raw", disk_of_pieces),
+            sparse.pack_sparse(encoding, "volume", whole),
+        ).write(folder / f"sparse-{encoding}")
+    build.archive(sparse.pack_sparse("old", "disk.raw", (b"1" * 512 + bytes(512)) * 30)).write(
+        folder / "sparse-many"
+    )
 
 
 def ovf(folder: Path) -> None:

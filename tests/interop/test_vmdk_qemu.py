@@ -177,8 +177,8 @@ def test_qemu_drops_zero_extents_and_shifts_what_follows(tmp_path: Path, qemu_im
 
 
 def test_qemu_drops_extents_that_may_only_be_read(tmp_path: Path, qemu_img: Qemu) -> None:
-    (tmp_path / "a").write_bytes(b"a" * 4096)
-    lines = ['RDONLY 8 FLAT "a" 0', 'RW 8 FLAT "a" 0']
+    (tmp_path / "a").write_bytes(b"a" * 8192)
+    lines = ['RDONLY 8 FLAT "a" 0', 'RW 8 FLAT "a" 8']
     path = write_descriptor(tmp_path / "d.vmdk", lines, create_type="monolithicFlat")
     qemu_img("convert", "-f", "vmdk", "-O", "raw", path, tmp_path / "theirs.raw")
     assert (tmp_path / "theirs.raw").stat().st_size == 4096

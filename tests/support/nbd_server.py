@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,7 +28,9 @@ class NbdServer:
     extents: (length, flags) answered to a question from offset 0 on, whatever was asked; None
     refuses the question. has_extents: whether base:allocation is offered. blocks: minimum,
     preferred and maximum block size. bad: offsets whose reading fails with EIO. silent: nothing
-    is answered any more. reads, questions: (offset, length) of the requests seen.
+    is answered any more. chunks: what a request for (offset, length) is answered with, each
+    (type, payload, whether it is the last), instead of the content or the extents; after an answer
+    without a last one the connection ends. reads, questions: (offset, length) of the requests seen.
     """
 
     def __init__(self, path: Path, content: bytes) -> None:
@@ -41,6 +43,7 @@ class NbdServer:
         self.blocks = (1, 4096, 1 << 25)
         self.bad: set[int] = set()
         self.silent = False
+        self.chunks: Callable[[int, int], Sequence[tuple[int, bytes, bool]]] | None = None
         self.connections = 0
         self.reads: list[tuple[int, int]] = []
         self.questions: list[tuple[int, int]] = []
@@ -130,8 +133,10 @@ class NbdServer:
             while self.silent:
                 time.sleep(0.01)
 
-            def reply(kind: int, body: bytes, cookie: int = cookie) -> None:
-                head = struct.pack(">IHHQI", 0x668E33EF, 1, kind, cookie, len(body))
+            def reply(
+                kind: int, body: bytes, cookie: int = cookie, is_last: bool = True
+            ) -> None:
+                head = struct.pack(">IHHQI", 0x668E33EF, is_last, kind, cookie, len(body))
                 client.sendall(head + body)
 
             def fail(number: int) -> None:
@@ -139,6 +144,13 @@ class NbdServer:
 
             if command == CMD_DISCONNECT:
                 return
+            if self.chunks is not None:
+                is_last = False
+                for kind, body, is_last in self.chunks(offset, length):
+                    reply(kind, body, is_last=is_last)
+                if not is_last:
+                    return
+                continue
             if command == CMD_READ:
                 self.reads.append((offset, length))
                 if any(offset <= place < offset + length for place in self.bad):

@@ -9,6 +9,7 @@ import pytest
 import vhdfast
 from vhdfast.errors import (
     AmbiguousFormatError,
+    CorruptImageError,
     UnknownFormatError,
     UnsupportedImageError,
     UsageError,
@@ -83,6 +84,17 @@ def test_a_damaged_image_is_not_taken_for_raw(
     path = write(tmp_path / "d.raw", MIB, (510, b"\x55\xaa"), (offset, sign))
     with pytest.raises(UnknownFormatError, match=f"damaged {name} image: .*--from raw"):
         vhdfast.open_image(path)
+
+
+@pytest.mark.parametrize("offset", [0, MIB - 512, MIB - 511])
+def test_a_raw_disk_with_the_cookie_of_a_footer_is_told_how_it_is_read(
+    offset: int, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "d.raw", MIB, (510, b"\x55\xaa"), (offset, b"conectix"))
+    with pytest.raises(CorruptImageError, match="nothing else confirms.*--from raw"):
+        vhdfast.open_image(path)
+    with vhdfast.open_image(path, "raw") as image:
+        assert image.pread(offset, 8) == b"conectix"
 
 
 def test_an_unknown_name_lists_the_known_ones(small_disk: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vhdfast.extents import Kind
 from vhdfast.formats.base import ImageFormat, OpenOptions
 from vhdfast.image import Image
-from vhdfast.plan import CUT_ALIGNMENT, SEGMENT_BYTES, segments, survey
+from vhdfast.plan import CUT_ALIGNMENT, SEGMENT_BYTES, blocks, segments, survey
 
 MIB = 1 << 20
 
@@ -28,6 +28,7 @@ class Disk(ImageFormat):
         self.options = OpenOptions(ask_holes=False)
         self.notices = []
         self.virtual_size = size
+        self._stride = size  # what ImageFormat.__init__ sets
         self._make, self._ranges, self._step = make_rows, ranges, step
 
     @classmethod
@@ -97,3 +98,38 @@ def test_rows_of_512_bytes_are_cut_on_mib_borders() -> None:
     cut = list(segments(Image(Disk(8 * MIB, ranges, MIB))))
     assert sum(s.stored for s in cut) == 4_000 * 512
     assert all(s.offset % MIB == 0 for s in cut)
+
+
+@settings(max_examples=150, deadline=None)
+@given(disks(), st.sampled_from([MIB, 2 * MIB, 3 * MIB]))
+def test_blocks_are_those_with_data_whatever_the_windows(disk, block) -> None:  # type: ignore[no-untyped-def]
+    size, ranges, step = disk
+    image = Image(Disk(size, ranges, step))
+    found = list(blocks(image, block))
+
+    expected = sorted(
+        {
+            at
+            for start, length in ranges
+            for at in range(start // block, (start + length - 1) // block + 1)
+        }
+    )
+    assert [part.offset for part in found] == [at * block for at in expected]
+    assert survey(image, block).blocks == len(expected)
+    for part in found:
+        assert part.length == min(block, size - part.offset)
+        inside = [
+            (max(start, part.offset), min(start + length, part.offset + part.length))
+            for start, length in ranges
+            if start < part.offset + part.length and start + length > part.offset
+        ]
+        assert part.stored == sum(end - start for start, end in inside)
+        covered: list[list[int]] = []
+        for row in part.rows:
+            start, end = int(row["offset"]), int(row["offset"]) + int(row["length"])
+            assert int(row["file_offset"]) == start
+            if covered and covered[-1][1] == start:
+                covered[-1][1] = end
+            else:
+                covered.append([start, end])
+        assert [tuple(pair) for pair in covered] == inside

@@ -151,7 +151,14 @@ def format_names() -> list[str]:
     """The formats by their files' names: importing them would make --help slow."""
     folder = os.path.join(os.path.dirname(__file__), os.pardir, "formats")
     names = (module.name for module in pkgutil.iter_modules([folder]))
-    return sorted(name for name in names if name not in ("base", "known"))
+    return sorted(name for name in names if name not in ("base", "info", "known", "options"))
+
+
+def output_names() -> list[str]:
+    """The outputs by their files' names: importing them would make --help slow."""
+    folder = os.path.join(os.path.dirname(__file__), os.pardir, "outputs")
+    names = (module.name for module in pkgutil.iter_modules([folder]) if module.name != "base")
+    return sorted(name.replace("_", "-") for name in names)
 
 
 def read_options(args: argparse.Namespace) -> ReadOptions:

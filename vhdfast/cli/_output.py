@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import IO, Any
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import printable
 from ..monitor import Monitor
 from ..units import format_size
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 __all__ = ["Console", "make_monitor"]
 
 PLAIN_INTERVAL_S = 30.0
 JSON_INTERVAL_S = 1.0
+# A bar for less would only flicker, once for each of a thousand small images.
+BAR_AFTER_S = 0.5
+
+NARROWEST = 40  # columns: what is narrower is not wrapped for
+
+# Select Graphic Rendition (ECMA-48, 8.3.117) of the styles of report/layout.py.
+_RENDITIONS = {
+    "bad": "1;31",
+    "warn": "1;33",
+    "note": "36",
+    "good": "32",
+    "strong": "1",
+    "quiet": "2",
+    "command": "1;36",
+}
 
 
 class Console:
@@ -37,6 +57,36 @@ class Console:
         if not self.is_json and not self.is_quiet:
             print(line)
         self._keep(line)
+
+    def styled(self, pieces: Sequence[tuple[str, str]]) -> None:
+        """A line of (text, style) for people; styles are colours on a terminal alone."""
+        clean = [(printable(text, len(text)), style) for text, style in pieces]
+        if not self.is_json and not self.is_quiet:
+            print("".join(_rendered(*piece) if self.is_coloured else piece[0] for piece in clean))
+        self._keep("".join(text for text, _ in clean))
+
+    @cached_property
+    def is_coloured(self) -> bool:
+        """Whether styles are shown: NO_COLOR and FORCE_COLOR decide before the terminal does."""
+        if os.environ.get("NO_COLOR"):
+            return False
+        forced = os.environ.get("FORCE_COLOR", "")
+        if forced:
+            return forced != "0"
+        return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+    @property
+    def width(self) -> int:
+        """Columns to wrap for: COLUMNS, or the terminal's, or 80."""
+        import shutil  # which would make --version slow
+
+        return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
+
+    def error(self, line: str) -> None:
+        """An error that does not end the verb, on stderr; --quiet does not silence it."""
+        line = printable(line, len(line))
+        print(f"vhdfast: error: {line}", file=sys.stderr)
+        self._keep(f"error: {line}")
 
     def warn(self, line: str) -> None:
         """A warning, on stderr."""
@@ -60,6 +110,10 @@ class Console:
     def close(self) -> None:
         if self._log is not None:
             self._log.close()
+
+
+def _rendered(text: str, style: str) -> str:
+    return f"\x1b[{_RENDITIONS[style]}m{text}\x1b[0m" if style and text else text
 
 
 def _plain(value: Any) -> Any:
@@ -136,9 +190,14 @@ class JsonMonitor(Monitor):
 
 
 class BarMonitor(Monitor):
-    """A bar with share, amount, rate and time left on a terminal."""
+    """A bar with share, amount, rate and time left on a terminal, where the work takes long."""
 
     def start(self, what: str, total: int) -> None:
+        self._what, self._total = what, total
+        self._started = time.monotonic()
+        self._progress: Progress | None = None
+
+    def _show(self) -> None:
         from rich.console import Console as RichConsole
         from rich.progress import (
             BarColumn,
@@ -149,7 +208,7 @@ class BarMonitor(Monitor):
             TransferSpeedColumn,
         )
 
-        self._progress = Progress(
+        progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
@@ -160,14 +219,21 @@ class BarMonitor(Monitor):
             transient=True,
             refresh_per_second=4,
         )
-        self._progress.start()
-        self._task = self._progress.add_task(what, total=max(total, 1))
+        self._task = progress.add_task(self._what, total=max(self._total, 1))
+        progress.start()
+        self._progress = progress
 
     def advance(self, done: int) -> None:
+        if self._progress is None:
+            if time.monotonic() - self._started < BAR_AFTER_S:
+                return
+            self._show()
+        assert self._progress is not None
         self._progress.update(self._task, completed=done)
 
     def finish(self) -> None:
-        self._progress.stop()
+        if self._progress is not None:
+            self._progress.stop()
 
 
 def make_monitor(choice: str, is_quiet: bool) -> Monitor:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import pkgutil
 import shlex
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..units import format_bytes, format_size
-from ._options import Parser, add_source_options, add_work_options, read_options, size
+from ._options import (
+    Parser,
+    add_source_options,
+    add_work_options,
+    output_names,
+    read_options,
+    size,
+)
 from ._output import Console, columns, make_monitor
 
 if TYPE_CHECKING:
@@ -32,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("source", metavar="SRC", help="image file, block device or URL to read")
     parser.add_argument("target", metavar="DST", nargs="?", help="file or directory to write")
     parser.add_argument(
-        "-O", "--to", choices=_outputs(), help="what to write (default: fixed-vhd)"
+        "-O", "--to", choices=output_names(), help="what to write (default: fixed-vhd)"
     )
     parser.add_argument(
         "--fixed", action="store_true", help="write a fixed VHD, the same as --to fixed-vhd"
@@ -40,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_optional_value(
         "--align", "1M", type=size, metavar="SIZE",
         help="round the virtual size up to a multiple of SIZE, given as --align=SIZE (default: 1M "
-        "for a fixed VHD, 512 for raw)",
+        "for a VHD, 512 for raw)",
     )  # fmt: skip
     parser.add_argument(
         "--size", type=size, metavar="SIZE", help="make the disk this large (never smaller)"
@@ -62,6 +68,10 @@ def add_arguments(parser: Parser) -> None:
         help="take a partition table made for 4096-byte sectors, which Azure will not read",
     )  # fmt: skip
     parser.add_argument(
+        "--relocate-gpt", action="store_true",
+        help="move the backup of a GPT to the end of the target, where a larger disk wants it",
+    )  # fmt: skip
+    parser.add_argument(
         "--no-space-check", dest="check_space", action="store_false",
         help="start even where the data may not fit; zeros in it may make it fit",
     )  # fmt: skip
@@ -70,13 +80,6 @@ def add_arguments(parser: Parser) -> None:
     )
     add_source_options(parser)
     add_work_options(parser)
-
-
-def _outputs() -> list[str]:
-    """The outputs by their files' names: importing them would make --help slow."""
-    folder = os.path.join(os.path.dirname(__file__), os.pardir, "outputs")
-    names = (module.name for module in pkgutil.iter_modules([folder]) if module.name != "base")
-    return sorted(name.replace("_", "-") for name in names)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -99,6 +102,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "force": args.force,
         "allocate": args.allocate,
         "allow_4kn": args.allow_4kn,
+        "relocate_gpt": args.relocate_gpt,
         "jobs": args.jobs,
         **read_options(args),
     }
@@ -187,13 +191,29 @@ def _print_plan(plan: ConvertPlan, console: Console) -> None:
             ("reads", ", ".join(plan.files) if len(plan.files) > 1 else ""),
             ("target", f"{plan.target} ({plan.target_format})"),
             ("virtual size", _sizes(plan)),
-            ("file size", format_bytes(plan.file_size)),
+            ("GPT backup", "moved to the end" if plan.gpt_moved else ""),
+            ("file size", _most(plan) + format_bytes(plan.file_size)),
             ("to copy", f"{format_size(plan.data)}, {format_size(plan.zero)} are known zeros"),
             ("space needed", f"up to {format_size(plan.space_needed)}, {free} free"),
         ]
     )
     for line in lines:
         console.text(line)
+    _print_note(plan, console)
+
+
+def _most(plan: ConvertPlan) -> str:
+    from ..outputs import OUTPUTS, FileOutput
+
+    kind = OUTPUTS[plan.target_format]
+    return "at most " if issubclass(kind, FileOutput) and kind.block_size else ""
+
+
+def _print_note(plan: ConvertPlan, console: Console) -> None:
+    from ..outputs import OUTPUTS
+
+    if OUTPUTS[plan.target_format].note:
+        console.text(f"note: {OUTPUTS[plan.target_format].note}")
 
 
 def _sizes(plan: ConvertPlan) -> str:
@@ -214,6 +234,7 @@ def _print_result(result: ConvertResult, console: Console) -> None:
             "written": result.written,
             "zeros_found": result.zeros_found,
             "zeros_known": plan.zero,
+            "file_size": result.file_size,
             "verified": result.verified,
             "seconds": round(result.seconds, 3),
             "notices": result.notices,
@@ -224,8 +245,9 @@ def _print_result(result: ConvertResult, console: Console) -> None:
     verified = "" if result.verified is None else f"{format_size(result.verified)} compared, equal"
     lines = columns(
         [
-            ("wrote", f"{plan.target} ({plan.target_format}, {format_bytes(plan.file_size)})"),
+            ("wrote", f"{plan.target} ({plan.target_format}, {format_bytes(result.file_size)})"),
             ("virtual size", _sizes(plan)),
+            ("GPT backup", "moved to the end" if plan.gpt_moved else ""),
             ("copied", format_bytes(result.written)),
             (
                 "zeros skipped",
@@ -242,3 +264,4 @@ def _print_result(result: ConvertResult, console: Console) -> None:
     )
     for line in lines:
         console.text(line)
+    _print_note(plan, console)

@@ -13,8 +13,9 @@ EXAMPLES = ("vhdfast man | man -l -", "vhdfast man > /usr/local/share/man/man1/v
 
 EXIT_CODES = (
     ("0", "done"),
-    ("1", "the answer is no (compare found a difference)"),
+    ("1", "the answer is no (compare found a difference, check an obstacle)"),
     ("2", "the command line is wrong"),
+    ("3", "undecided: check could not judge something that matters"),
     ("4", "the source cannot be used: unknown, unsupported, corrupt, not readable"),
     ("5", "reading or writing failed, no space, the source changed"),
     ("6", "the target exists, is the source, or cannot be made"),

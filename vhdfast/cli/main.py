@@ -9,12 +9,11 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 from .. import __version__
 from ..errors import InternalError, UsageError, VhdfastError, WriteError
+from ..signals import Interrupted, signals
 from ._options import Parser, build_parser, expand_optional_values, load, verbs
 from ._output import Console
 
@@ -34,14 +33,6 @@ vhdfast VERB --help tells more; vhdfast --version prints the version.
 """
 
 
-class Interrupted(BaseException):
-    """A signal asked to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status. Never raises, but for defects under -v."""
     words = sys.argv[1:] if argv is None else argv
@@ -50,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         # What a locale cannot write must not make a failure of what was done.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with _signals():
+        with signals():
             return _dispatch(words)
     except Interrupted as stop:
         print(f"vhdfast: stopped by {signal.Signals(stop.number).name}", file=sys.stderr)
@@ -137,28 +128,5 @@ def _print_error(error: VhdfastError, is_json: bool) -> None:
     if is_json:
         print(json.dumps({"schema": "vhdfast.error/1", "error": error.to_dict()}, indent=2))
     text = " ".join(str(error).split("\n"))
-    print(f"vhdfast: error: {text}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP all raise Interrupted, so that everything is cleaned up."""
-
-    kept: dict[int, Any] = {}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        # Cleaning up takes no longer than a segment; a second Ctrl-C must not cut it short.
-        for other in kept:
-            signal.signal(other, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup's wish to live on is respected; threads other than the main one cannot listen.
-        with contextlib.suppress(ValueError):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                kept[number] = signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for listened, handler in kept.items():
-            signal.signal(listened, handler)
+    # The code is what `vhdfast explain` takes.
+    print(f"vhdfast: error: {text} [{error.code}]", file=sys.stderr)

@@ -16,6 +16,7 @@ from ..formats.base import FORMATS, Glimpse, OpenOptions
 from . import tar
 from .base import Container, Disk, Member, no_disk, read_text
 from .envelope import MAX_DESCRIPTOR, DiskFile, parse_envelope, refuse_packed
+from .tar_sparse import open_sparse
 
 __all__ = ["OvaContainer"]
 
@@ -35,6 +36,9 @@ class OvaContainer(Container):
     @classmethod
     def probe(cls, glimpse: Glimpse) -> str | None:
         header = glimpse.at(0, tar.BLOCK)
+        # Too little for any file, and enough where its name says so too.
+        if cls.is_named(glimpse.name) and tar.is_v7(header):
+            return "its name, and the checksum of a tar header"
         if not _has_magic(header) or not tar.checksum_fits(header):
             return None
         return f"'ustar' at offset {tar.MAGIC_OFFSET} and the checksum of a tar header"
@@ -77,17 +81,11 @@ def _has_magic(header: bytes) -> bool:
     )
 
 
-def _open(source: Source, member: tar.TarMember) -> Member:
-    if member.is_sparse:
-        raise UnsupportedImageError(
-            f"the member {printable(member.name)!r} is stored sparse, its bytes do not lie in one "
-            "piece",
-            path=source.path,
-            offset=member.header_offset,
-            hint="unpack the archive first (tar -xf) and name the disk in it",
-        )
+def _open(source: Source, member: tar.TarMember) -> Source:
     path = f"{source.path}:{printable(member.name)}"
-    return Member(source, member.offset, member.size, path)
+    if member.sparse is not None:
+        return open_sparse(source, member.sparse, member.offset, member.stored, path)
+    return Member(source, member.offset, member.stored, path)
 
 
 def _of_envelope(
@@ -177,12 +175,10 @@ def _unnamed(source: Source, found: list[tar.TarMember]) -> list[Disk]:
 
 
 def _is_disk(source: Source, member: tar.TarMember) -> bool:
-    if not member.size:
+    if member.size == 0:
         return False
     suffixes = tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
     if member.name.lower().endswith(suffixes):
         return True
-    if member.is_sparse:
-        return False
     glimpse = Glimpse(_open(source, member))
     return any(kind.probe(glimpse) is not None for kind in FORMATS.values())

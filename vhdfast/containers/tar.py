@@ -1,11 +1,12 @@
-"""Headers of a tar file: ustar, GNU and pax. Where each member lies; nothing is unpacked.
+"""Headers of a tar file: v7, ustar, GNU and pax. Where each member lies; nothing is unpacked.
 
 Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header"; the GNU tar manual,
-"Basic Tar Format".
+"Basic Tar Format"; tar(5) of libarchive, "Old-Style Archive Format".
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,38 +14,67 @@ from dataclasses import dataclass
 from ..errors import CorruptImageError, InvalidImageError, UnsupportedImageError
 from ..files import Source
 from ..units import MAX_OFFSET, round_up
+from . import tar_sparse
+from .tar_sparse import OldMap, SparseMap
 
-__all__ = ["MAGIC", "MAGIC_OFFSET", "TarMember", "checksum_fits", "members"]
+__all__ = ["MAGIC", "MAGIC_OFFSET", "TarMember", "checksum_fits", "is_v7", "members"]
 
 BLOCK = 512
 MAGIC_OFFSET = 257
 MAGIC = b"ustar"
 MAX_HEADERS = 4096
-# Of one extended header, and of all of them together.
-MAX_EXTENDED = 64 << 10
-MAX_EXTENDED_SUM = 1 << 20
+# Of all extended headers together; those of sparse members hold maps.
+MAX_EXTENDED = 2 << 20
 
 REGULAR = b"0\x007"
 LONG_NAME, LONG_LINK = b"L", b"K"
 EXTENDED, GLOBAL = b"x", b"g"
 SPARSE = b"S"
 CONTINUED = b"M"
-# Keys of extended headers. What else begins like SPARSE_KEYS only says that the member is sparse.
-SPARSE_KEYS, SPARSE_NAME = "GNU.sparse.", "GNU.sparse.name"
-KEPT_KEYS = ("path", "size", SPARSE_KEYS, SPARSE_NAME)
+SPARSE_NAME = "GNU.sparse.name"
+SPARSE_KEYS = (
+    SPARSE_NAME,
+    tar_sparse.MAJOR,
+    tar_sparse.MINOR,
+    tar_sparse.SIZE,
+    tar_sparse.REAL,
+    tar_sparse.COUNT,
+    tar_sparse.MAP,
+    tar_sparse.SIZE_OF_STAR,
+    tar_sparse.HOLES_OF_SUN,
+)
+KEPT_KEYS = {key.encode(): key for key in ("path", "size", *SPARSE_KEYS)}
+# Of a map in records of its own, which come by turns.
+ENTRY_KEYS = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
+MAX_MAP_BLOCKS = tar_sparse.MAX_PIECES // tar_sparse.PER_BLOCK
 # Links, devices, directories and FIFOs: whatever their size says, nothing is stored.
 EMPTY = b"123456"
+V7_KINDS = (b"\0", b"0", b"1", b"2", b"5")
+# Mode, user, group, size, time, checksum.
+V7_FIELDS = (100, 108, 116, 124, 136, 148, 156)
+V7_DEVICE = (329, 337)  # zeros at most, by GNU tar
 
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """A regular file in the archive; offset and size in bytes, of what is stored."""
+    """A regular file in the archive.
+
+    offset, stored: of what lies behind the header, bytes: the file, or where `sparse` says so its
+    pieces. size: of the file; None where a sparse member does not say.
+    """
 
     name: str
     offset: int
-    size: int
-    is_sparse: bool
+    stored: int
+    sparse: SparseMap | None
     header_offset: int
+
+    @property
+    def size(self) -> int | None:
+        if self.sparse is None:
+            return self.stored
+        size = self.sparse.size()
+        return size if size >= 0 else None
 
 
 def checksum_fits(header: bytes) -> bool:
@@ -58,12 +88,27 @@ def checksum_fits(header: bytes) -> bool:
     return stored in (unsigned, unsigned - 256 * sum(byte > 127 for byte in summed))
 
 
+def is_v7(header: bytes) -> bool:
+    """Whether this is a header from before there was a magic: by all fields that it must have."""
+    if len(header) != BLOCK or not header[0] or header[156:157] not in V7_KINDS:
+        return False
+    fields = [header[at:end] for at, end in itertools.pairwise(V7_FIELDS)]
+    try:
+        for field in (*fields, *(header[at : at + 8] for at in V7_DEVICE)):
+            _octal(field)
+    except ValueError:
+        return False
+    is_filled = all(field.strip(b" \0") for field in fields)
+    is_blank = not any(header[257 : V7_DEVICE[0]]) and not any(header[V7_DEVICE[1] + 8 :])
+    return is_filled and is_blank and checksum_fits(header)
+
+
 def members(source: Source) -> Iterator[TarMember]:
     """The regular files, in their order.
 
     Raises CorruptImageError, InvalidImageError, UnsupportedImageError for too many headers.
     """
-    offset = extended_sum = 0
+    offset = extended_sum = map_blocks = 0
     own: dict[str, str] = {}  # what extended headers say of the next member
     common: dict[str, str] = {}
     for _ in range(MAX_HEADERS):
@@ -84,12 +129,13 @@ def members(source: Source) -> Iterator[TarMember]:
         start = offset + BLOCK
         if kind in (LONG_NAME, LONG_LINK, EXTENDED, GLOBAL):
             extended_sum += size
-            if size > MAX_EXTENDED or extended_sum > MAX_EXTENDED_SUM:
+            if extended_sum > MAX_EXTENDED:
                 raise InvalidImageError(
-                    f"an extended header of {size} bytes, expected at most {MAX_EXTENDED}, and "
-                    f"{MAX_EXTENDED_SUM} in all of them",
+                    f"an extended header of {size} bytes, expected at most {MAX_EXTENDED} in all "
+                    "of them",
                     path=source.path,
                     offset=offset,
+                    hint="if it is sound, unpack it first (tar -xf) and name the disk in it",
                 )
             data = source.read_exact(start, size, "extended header")
             if kind == LONG_NAME:
@@ -97,7 +143,7 @@ def members(source: Source) -> Iterator[TarMember]:
             elif kind == EXTENDED:
                 own.update(_records(source, data, start))
             elif kind == GLOBAL:
-                common.update(_records(source, data, start))
+                common.update(_common(source, data, start))
             offset = start + round_up(size, BLOCK)
             continue
         if kind == CONTINUED:
@@ -111,9 +157,12 @@ def members(source: Source) -> Iterator[TarMember]:
         own = {}
         if "size" in said:
             size = _decimal(source, said["size"], offset)
-        is_sparse = kind == SPARSE or SPARSE_KEYS in said or SPARSE_NAME in said
+        sparse: SparseMap | None = tar_sparse.pax_map(said, offset, size)
         if kind == SPARSE:
-            start = _behind_sparse_map(source, header, start)
+            blocks = _map_blocks(source, header, offset, MAX_MAP_BLOCKS - map_blocks)
+            sparse = OldMap(offset, header, blocks)
+            map_blocks += blocks
+            start += BLOCK * blocks
         if kind in EMPTY and kind:
             size = 0
         if size > source.size - start:
@@ -126,7 +175,7 @@ def members(source: Source) -> Iterator[TarMember]:
             )
         if kind in REGULAR + SPARSE:
             name = said.get(SPARSE_NAME) or said.get("path") or _name(header)
-            yield TarMember(_clean(name), start, size, is_sparse, offset)
+            yield TarMember(_clean(name), start, size, sparse, offset)
         offset = start + round_up(size, BLOCK)
     raise UnsupportedImageError(
         f"an archive of more than {MAX_HEADERS} members is no collection of disks",
@@ -180,6 +229,7 @@ def _records(source: Source, data: bytes, start: int) -> dict[str, str]:
     Those of KEPT_KEYS alone: what a global header says is looked at for each of the members.
     """
     found: dict[str, str] = {}
+    entries: list[bytes] = []
     at = 0
     while at < len(data) and data[at]:
         space = data.find(b" ", at, at + 8)
@@ -187,33 +237,49 @@ def _records(source: Source, data: bytes, start: int) -> dict[str, str]:
         length = int(digits) if digits.isdigit() else 0
         record = data[at : at + length]
         key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
-        if len(record) != length or not record.endswith(b"\n") or not key or not equals:
+        is_entry = key in ENTRY_KEYS
+        is_wrong = is_entry and (key != ENTRY_KEYS[len(entries) % 2] or not value.isdigit())
+        if len(record) != length or not record.endswith(b"\n") or not key or not equals or is_wrong:
             raise CorruptImageError(
                 "a record of an extended tar header is no LENGTH KEY=VALUE",
                 path=source.path,
                 offset=start + at,
                 hint="the archive is damaged: copy it again and compare checksums",
             )
-        name = _text(key)
-        if name.startswith(SPARSE_KEYS) and name != SPARSE_NAME:
-            name = SPARSE_KEYS
-        if name in KEPT_KEYS:
-            found[name] = _text(value)
+        if is_entry:
+            entries.append(value)
+        elif key in KEPT_KEYS:
+            found[KEPT_KEYS[key]] = _text(value)
         at += length
+    if entries:
+        found[tar_sparse.PAIRS] = os.fsdecode(b",".join(entries))
     return found
 
 
-def _behind_sparse_map(source: Source, header: bytes, start: int) -> int:
-    """Where the data of an old GNU sparse member begins: its map may go on behind the header."""
-    more = header[482]
-    for _ in range(MAX_HEADERS):
-        if not more:
-            return start
-        more = source.read_exact(start, BLOCK, "sparse map")[504]
-        start += BLOCK
-    raise InvalidImageError(
-        "the map of a sparse tar member does not end", path=source.path, offset=start
-    )
+def _common(source: Source, data: bytes, start: int) -> dict[str, str]:
+    """Records of a global header: a map of all members would be read for each of them."""
+    found = _records(source, data, start)
+    if set(found) - {"path", "size"}:
+        raise UnsupportedImageError(
+            "a global tar header says that the members behind it are sparse, which no program "
+            "writes",
+            path=source.path,
+            offset=start,
+            hint="unpack the archive first (tar -xf) and name the disk in it",
+        )
+    return found
+
+
+def _map_blocks(source: Source, header: bytes, offset: int, limit: int) -> int:
+    """Blocks that the map of a sparse member goes on in behind its header."""
+    if header[257:263] != b"ustar ":
+        raise UnsupportedImageError(
+            "a sparse tar member without GNU's magic: star writes such",
+            path=source.path,
+            offset=offset,
+            hint="unpack the archive first (star -x) and name the disk in it",
+        )
+    return tar_sparse.continuation_blocks(source, header, offset + BLOCK, limit)
 
 
 def _name(header: bytes) -> str:

@@ -19,8 +19,9 @@ from ..errors import (
 )
 from ..files import FileSlice, Source
 from ..streams import STREAMS, Stream, unpack
-from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions, ReadOptions
+from .base import FORMATS, Glimpse, ImageFormat, ImageInfo, Notice, OpenOptions
 from .known import find_known
+from .options import ReadOptions
 from .raw import RawImage
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ def _open_disk(
     )
     image = open_format(inner, name or disk.format, within)
     if not isinstance(inner, FileSlice):
-        image.sources.append(source)  # to be closed, and to stay as it is, like the others
+        # To be closed, and to stay as it is, like the others; and rows may name it (SparseSource).
+        image.sources.append(source)
     return image
 
 

@@ -6,22 +6,23 @@ A format reads metadata and never guest data. docs/hacking/adding-a-format.md wa
 from __future__ import annotations
 
 import dataclasses
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .._native import split_holes
 from ..errors import InvalidImageError, UnsafeReferenceError, UsageError, printable
-from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, cut_at_file_end, merge, overlay
+from ..extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, cut_at_file_end, end_of, merge, overlay
 from ..files import Source
 from ..ranges import split_zeros
-from ..references import MAX_DEPTH, References
+from ..references import MAX_DEPTH
 from ..siblings import newer_states
-from ..streams import Unpacking
+from ..sparse import SparseSource
+from ..units import MAX_OFFSET, MIB
+from .info import ImageInfo, Notice, Notify
+from .options import OpenOptions
 
 __all__ = [
     "FORMATS",
@@ -31,109 +32,12 @@ __all__ = [
     "Notice",
     "Notify",
     "OpenOptions",
-    "ReadOptions",
 ]
-
-Path = str | os.PathLike[str]
-
-Notify = Callable[[str, str, int | None], None]  # ImageFormat.notice: (code, message, offset)
 
 # Rows of one window in all layers of a chain together: each keeps its own while it asks the next.
 CHAIN_ROWS = 8 * MAX_ROWS
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A warning about an image that is readable all the same.
-
-    code: a stable word. message: what was found and what was done about it.
-    """
-
-    code: str
-    message: str
-    path: str | None = None
-    offset: int | None = None
-
-    def __str__(self) -> str:
-        where = "" if self.offset is None else f" (at offset {self.offset:#x})"
-        return f"{self.message}{where}"
-
-
-class ReadOptions(TypedDict, total=False):
-    """How to read an image: what `open_image`, `convert` and the like take by keyword."""
-
-    chs_size: bool  # take the size of a VHD from its geometry, as old readers do
-    ask_holes: bool  # False: do not ask the file system for holes, where that is slow
-    snapshot: str | None  # the disk as it was then: id or name of an internal snapshot (qcow2)
-    parents: Sequence[Path]  # the parent of the image, its parent's …, where the image's word for
-    # it is missing or wrong
-    backing_format: str | None  # of a backing file whose format the image does not give; "auto"
-    # detects it
-    allow_references: Sequence[Path]  # files, or directories with all below them, that the image
-    # may name besides those in its own directory
-    allow_all_references: bool  # the image may name any file
-    disk: str | None  # which disk of a container that holds several: its name, or 1, 2 …
-    temporary: Path | None  # directory for what must be unpacked first (default: TMPDIR)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenOptions:
-    """ReadOptions as formats see them; what a format has no use for it ignores."""
-
-    chs_size: bool = False
-    ask_holes: bool = True
-    snapshot: str | None = None
-    parents: tuple[str, ...] = ()
-    backing_format: str | None = None
-    disk: str | None = None
-    temporary: str | None = None
-    references: References = field(default_factory=References)
-    trail: tuple[tuple[object, ...], ...] = ()  # identities of the images above this one
-    container: str | None = None  # what the image lies in, for people
-    unpacking: Unpacking = field(default_factory=Unpacking)
-
-    @property
-    def is_outermost(self) -> bool:
-        """Whether nothing lies around or above the image: the user named this very file."""
-        return self.container is None and not self.trail
-
-    @classmethod
-    def of(cls, options: ReadOptions) -> OpenOptions:
-        """Raises UsageError for a name that is no option."""
-        given = dict(options)
-        unknown = set(given) - set(ReadOptions.__annotations__)
-        if unknown:
-            raise UsageError(f"unknown option {', '.join(sorted(unknown))}")
-        references = References(
-            options.get("allow_references", ()), options.get("allow_all_references", False)
-        )
-        temporary = options.get("temporary")
-        for name in ("allow_references", "allow_all_references"):
-            given.pop(name, None)
-        given["parents"] = tuple(os.fspath(path) for path in options.get("parents", ()))
-        given["temporary"] = None if temporary is None else os.fspath(temporary)
-        return cls(references=references, **given)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """What the headers of an image say; JSON-able (docs/json.md)."""
-
-    format: str
-    subformat: str
-    path: str
-    virtual_size: int
-    file_size: int  # of the compressed file, where it is one
-    sector_size: int = 512
-    block_size: int | None = None
-    creator: str | None = None
-    geometry: tuple[int, int, int] | None = None  # cylinders, heads, sectors per track
-    identifiers: Mapping[str, str] = field(default_factory=dict)
-    parent: str | None = None  # the image below this one; Image.info fills in both
-    chain: tuple[str, ...] = ()  # all images below this one, the nearest first
-    details: Mapping[str, Any] = field(default_factory=dict)  # in the format's own words
-    notices: tuple[Notice, ...] = ()
-    stream: str | None = None  # "xz" …, where the file is compressed
+# Bytes that a layer over others makes rows of at once, where they answer of few.
+MIN_STRIDE = MIB
 
 
 class Glimpse:
@@ -175,6 +79,9 @@ class ImageFormat(ABC):
     sources: list[Source]  # rows name them by index; complete once the image is opened
     parent: ImageFormat | None = None  # what UNALLOCATED rows are looked up in
     layers: int = 1  # images of the chain from this one down
+    # Bytes that rows are made of at once: about what the parent answers of, or they would be made
+    # again for each short answer. Any thread may change it.
+    _stride: int = MAX_OFFSET
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -256,16 +163,32 @@ class ImageFormat(ABC):
             )
         if self.parent is not None:
             max_rows = min(max_rows, CHAIN_ROWS // self.layers)
-        rows = self.rows(offset, length, max_rows)
+            length = min(length, self._stride)
+        rows = self._in_pieces(self.rows(offset, length, max_rows), max_rows)
         if self.options.ask_holes:
             rows = self._without_holes(rows, max_rows)
-        if self.parent is not None:
+        if self.parent is None:
+            rows = self._over_parent(rows, max_rows)
+        else:
             rows = merge(rows)
             if len(rows) > max_rows:
                 rows = rows[:max_rows].copy()
-        rows = self._over_parent(rows, max_rows)
+            made = end_of(rows)
+            rows = self._over_parent(rows, max_rows)
+            if end_of(rows) < made:
+                self._stride = max(MIN_STRIDE, 2 * (end_of(rows) - offset))
+            else:
+                self._stride = min(MAX_OFFSET, 2 * self._stride)
         sizes = [source.size for source in self.sources]
         return ExtentMap.checked(offset, length, rows, sizes, max_rows)
+
+    def _in_pieces(self, rows: Rows, max_rows: int) -> Rows:
+        """The rows with holes of a source that is stored in pieces ZERO, and its pieces found."""
+        source = self.source
+        if not isinstance(source, SparseSource) or source.whole not in self.sources:
+            return rows
+        rows = split_zeros(source, 0, rows, max_rows)
+        return source.locate(rows, 0, self.sources.index(source.whole))
 
     def _without_holes(self, rows: Rows, max_rows: int) -> Rows:
         for index in np.unique(rows["file"][rows["kind"] == Kind.DATA]):

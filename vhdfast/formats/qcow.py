@@ -77,6 +77,7 @@ class QcowImage(ImageFormat):
                 header_end=_HEADER.size,
             ),
             L1_AT,
+            options.ask_holes,
         )
         # Of a compressed cluster's entry: the offset takes the low bits, the length those above.
         self._length_shift = 63 - header.cluster_bits

@@ -13,12 +13,14 @@ import errno
 import os
 import secrets
 import stat
+import uuid
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .. import _native
 from ..errors import (
+    InternalError,
     NoSpaceError,
     TargetError,
     TargetExistsError,
@@ -28,7 +30,18 @@ from ..errors import (
 from ..streams import Spool
 from ..units import SECTOR, format_bytes
 
-__all__ = ["OUTPUTS", "Constraints", "FileOutput", "Output", "TargetOptions"]
+__all__ = [
+    "NO_SPACE",
+    "OUTPUTS",
+    "Constraints",
+    "FileOutput",
+    "Output",
+    "TargetOptions",
+    "rename_without_replacing",
+]
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,7 @@ class Output(ABC):
     title: ClassVar[str]
     suffix: ClassVar[str]
     constraints: ClassVar[Constraints]
+    note: ClassVar[str] = ""  # what people should know before they choose it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -105,9 +119,15 @@ OUTPUTS: dict[str, type[Output]] = {}
 
 
 class FileOutput(Output):
-    """A regular file, written beside its final name and renamed at the end."""
+    """A regular file, written beside its final name and renamed at the end.
+
+    It holds the disk as it is, target offset = virtual offset, or, where there is a block_size,
+    the blocks of the disk that are not all zero, each where `place` says.
+    """
 
     format_name: ClassVar[str]  # the image format that reads it back
+    block_size: ClassVar[int] = 0  # bytes
+    block_head: ClassVar[bytes] = b""  # stands before a block's bytes: whole granules
 
     def __init__(self, path: str, virtual_size: int, options: TargetOptions) -> None:
         super().__init__(os.path.realpath(path), virtual_size, options)
@@ -119,10 +139,30 @@ class FileOutput(Output):
         self._fd = -1
         self._direct_fd = -1
         self._created = False
+        chosen = options.unique_id
+        self.unique_id = uuid.uuid4() if chosen is None else uuid.UUID(chosen)
 
     @property
     def file_size(self) -> int:
+        """Bytes of the file with all that is placed so far."""
         return self.virtual_size + self.constraints.overhead
+
+    def overhead(self, blocks: int) -> int:
+        """Bytes of the file besides the disk's, where it holds so many blocks."""
+        return self.constraints.overhead
+
+    def largest_file(self, blocks: int) -> int:
+        """Bytes that the file has at most, where so many blocks hold data."""
+        held = blocks * self.block_size if self.block_size else self.virtual_size
+        return held + self.overhead(blocks)
+
+    def place(self, block: int) -> int:
+        """Where in the file block_head and then this block go: a multiple of the granule.
+
+        Called once for each block that is not all zero, in ascending order, so that the same disk
+        makes the same file.
+        """
+        raise NotImplementedError
 
     @property
     def sealed_path(self) -> str:
@@ -209,7 +249,7 @@ class FileOutput(Output):
     def _cannot_hold(self, error: OSError | OverflowError) -> Exception:
         number = error.errno if isinstance(error, OSError) else errno.EFBIG
         size = format_bytes(self.file_size)
-        if number in (errno.ENOSPC, errno.EDQUOT):
+        if number in NO_SPACE:
             return NoSpaceError(
                 f"the file system has no room for {size}",
                 path=self.path,
@@ -226,30 +266,55 @@ class FileOutput(Output):
     def sink(self, allocate_ahead: bool) -> _native.Sink:
         return _native.Sink(
             self._fd,
-            self.virtual_size,
+            self.largest_file(-(-self.virtual_size // self.block_size) if self.block_size else 0),
             self.path,
             self._direct_fd,
             # What is allocated already must not be given back where it is zero.
             allocate_ahead=allocate_ahead and not self.options.allocate,
         )
 
+    def patch(self, offset: int, data: bytes) -> None:
+        """Put other bytes in the place of the disk's, after the copy and before `seal`.
+
+        Raises InternalError for what leaves the disk, WriteError, NoSpaceError.
+        """
+        if offset < 0 or offset + len(data) > self.virtual_size:
+            raise InternalError(f"a patch of {len(data)} bytes at {offset} leaves the disk")
+        view = memoryview(data)
+        try:
+            while view:
+                count = os.pwrite(self._fd, view, offset)
+                view, offset = view[count:], offset + count
+        except OSError as error:
+            raise self._write_failed(error) from error
+
+    def _write_failed(self, error: OSError) -> Exception:
+        if error.errno in NO_SPACE:
+            return self._cannot_hold(error)
+        return WriteError(f"writing failed: {error.strerror}", path=self.path)
+
     def trailer(self) -> bytes:
         """What stands behind the disk's bytes; written once they are durable."""
         return b""
 
+    def last_writes(self) -> list[tuple[int, bytes]]:
+        """(offset, bytes) of all but the disk's, in the order of writing, once that is durable."""
+        trailer = self.trailer()
+        return [(self.virtual_size, trailer)] if trailer else []
+
     def seal(self) -> None:
         try:
+            if self.block_size:  # how large the file becomes is known now
+                self._set_size()
             os.fsync(self._fd)
-            trailer = self.trailer()
-            if trailer:
-                written = os.pwrite(self._fd, trailer, self.virtual_size)
-                if written != len(trailer):
+            last = self.last_writes()
+            for offset, data in last:
+                if os.pwrite(self._fd, data, offset) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if last:
                 os.fsync(self._fd)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise self._cannot_hold(error) from error
-            raise WriteError(f"writing failed: {error.strerror}", path=self.path) from error
+            raise self._write_failed(error) from error
 
     def allocated(self) -> int:
         """Bytes that the file takes on its file system."""
@@ -260,7 +325,7 @@ class FileOutput(Output):
             if self.options.force:
                 os.replace(self._temporary, self.path)
             else:
-                _rename_without_replacing(self._temporary, self.path)
+                rename_without_replacing(self._temporary, self.path)
             self._created = False
             self._sync_directory()
         except FileExistsError as error:
@@ -301,7 +366,7 @@ _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 
 
-def _rename_without_replacing(old: str, new: str) -> None:
+def rename_without_replacing(old: str, new: str) -> None:
     """Rename, or FileExistsError. Where the system call is missing, by a hard link."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2

@@ -86,7 +86,7 @@ _new_bytes.restype = ctypes.py_object
 def _unfilled(size: int) -> bytes:
     """New bytes to be filled before anyone else sees them, as Python's C API allows.
 
-    A bytearray would be cleared first and copied afterwards: both cost as much as the reading.
+    A bytearray would have to be copied afterwards, which costs as much as the reading.
     """
     made: bytes = _new_bytes(None, size)
     return made
@@ -121,7 +121,9 @@ class Connection:
     def __init__(
         self, library: Any, uri: str, shown: str, clean: Callable[[str], str], timeout: float
     ) -> None:
-        """Raises ReadError where the server cannot be reached within `timeout` seconds."""
+        """Raises ReadError where the server cannot be reached within `timeout` seconds, ImageError
+        for an export whose end its server does not read.
+        """
         self._library = library
         self._shown = shown
         self._clean = clean
@@ -132,10 +134,18 @@ class Connection:
         self.broken = False
         try:
             self._connect(uri, timeout)
-            self.size = int(library.nbd_get_size(self._handle))
+            # As the server says it: the library has no room for the largest.
+            self.size = int(library.nbd_get_size(self._handle)) & (1 << 64) - 1
             minimum = int(library.nbd_get_block_size(self._handle, _SIZE_MINIMUM))
             maximum = int(library.nbd_get_block_size(self._handle, _SIZE_MAXIMUM))
             self.minimum = minimum if 0 < minimum <= MAX_BLOCK else 1
+            if self.size % self.minimum:
+                raise ImageError(
+                    f"the export has {self.size} bytes, and its server reads only multiples of "
+                    f"{self.minimum}: the last {self.size % self.minimum} cannot be had",
+                    path=self._shown,
+                    hint="have the server give a size that is a multiple, or take smaller requests",
+                )
             self.request = REQUEST if maximum <= 0 else min(REQUEST, maximum)
             self.request = max(self.minimum, round_down(self.request, self.minimum))
             self.is_shared = library.nbd_can_multi_conn(self._handle) == 1
@@ -153,7 +163,9 @@ class Connection:
                 hint="install your distribution's libnbd",
             )
         library.nbd_set_uri_allow_local_file(handle, True)  # the user named the PSK file
-        library.nbd_set_pread_initialize(handle, False)
+        # libnbd counts the bytes of an answer, not which they are: for a server that sends one half
+        # twice, what lay in memory before would pass for the other.
+        library.nbd_set_pread_initialize(handle, True)
         library.nbd_add_meta_context(handle, _CONTEXT)
         if library.nbd_aio_connect_uri(handle, uri.encode()) == -1:
             raise self._cannot_connect()

@@ -15,11 +15,12 @@ from ..errors import (
 from ..files import SourceFile
 from ..formats import FORMATS, Glimpse, ImageFormat, detect
 from ..formats.raw import RawImage
-from ..formats.vhd import STRAY_SEARCH, VhdImage
+from ..formats.vhd import VhdImage
 from ..formats.vhd.footer import (
     COOKIE,
     FOOTER_LENGTH,
     OLD_FOOTER_LENGTH,
+    STRAY_SEARCH,
     DiskType,
 )
 from ..streams import STREAMS, Stream

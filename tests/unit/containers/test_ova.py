@@ -330,24 +330,6 @@ def test_an_archive_is_no_parent(tmp_path: Path, refused: Refused) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("pad", [True, False])
-def test_sparse_members_are_refused(refused: Refused, raw_disk: bytes, pad: bool) -> None:
-    # With a map that goes on behind the header, which must not be taken for one.
-    more = [(482, b"\1" if pad else b"\0")]
-    parts = [header(b"d.raw", MIB, b"S", magic=b"ustar  \0", extra=more)]
-    parts += [bytes(512)] if pad else []
-    file = archive(*parts, raw_disk, member("t", b"x"))
-    refused(UnsupportedImageError, file, "'d.raw'", "sparse", offset=0)
-    modern = archive(pax([("GNU.sparse.major", "1")]), member("d.raw", raw_disk))
-    refused(UnsupportedImageError, modern, "sparse", offset=1024)
-
-
-def test_a_sparse_map_without_end(refused: Refused) -> None:
-    blocks = (bytes(504) + b"\1" + bytes(7)) * 5000
-    file = archive(header(b"d.raw", MIB, b"S", extra=[(482, b"\1")]), blocks)
-    refused(InvalidImageError, file, "does not end")
-
-
 def test_a_volume_of_several_is_refused(refused: Refused, raw_disk: bytes) -> None:
     file = archive(member("a.raw", raw_disk), header(b"b.raw", 0, b"M"))
     refused(UnsupportedImageError, file, "multi-volume", offset=512 + MIB)

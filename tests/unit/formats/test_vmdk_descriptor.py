@@ -69,9 +69,9 @@ def test_zeros_between_extents_keep_their_place(tmp_path: Path) -> None:
 
 
 def test_access_words(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"a" * 512)
+    (tmp_path / "a").write_bytes(b"a" * 1024)
     lines = ['RDONLY 1 FLAT "a" 0', "RDONLY 1 ZERO", 'NOACCESS 1 FLAT "not there" 0',
-             "NOACCESS 1 ZERO", 'rw 1 flat "a" 0']  # fmt: skip
+             "NOACCESS 1 ZERO", 'rw 1 flat "a" 1']  # fmt: skip
     with opened(write_descriptor(tmp_path / "d.vmdk", lines)) as image:
         assert image.pread(0, 2560) == b"a" * 512 + bytes(1536) + b"a" * 512
         assert codes(image) == ["no-access"]
@@ -352,3 +352,22 @@ def test_thousands_of_notices_take_no_time(tmp_path: Path) -> None:
     with open_image(path) as image:
         assert len(image.notices) == 4096
     assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize("other", ['FLAT "a" 7', 'FLAT "a" 0', 'FLAT "./a" 4', 'FLAT "link" 0'])
+def test_extents_that_share_bytes_are_damage(tmp_path: Path, other: str) -> None:
+    (tmp_path / "a").write_bytes(bytes(16 * 512))
+    (tmp_path / "link").symlink_to("a")
+    text = descriptor(['RW 8 FLAT "a" 0', 'RW 8 FLAT "a" 8', f"RW 8 {other}"], "custom")
+    (tmp_path / "d.vmdk").write_text(text)
+    with pytest.raises(CorruptImageError, match="the extent takes") as caught:
+        open_image(tmp_path / "d.vmdk")
+    assert caught.value.offset == text.rindex(f"RW 8 {other}")
+
+
+def test_a_sparse_file_is_one_extent(tmp_path: Path) -> None:
+    write_sparse(tmp_path / "a", 128, {0: b"x"}, text=None)
+    text = descriptor(['RW 128 SPARSE "a"', 'RW 128 SPARSE "./a"'], "twoGbMaxExtentSparse")
+    (tmp_path / "d.vmdk").write_text(text)
+    with pytest.raises(CorruptImageError, match="the extent takes"):
+        open_image(tmp_path / "d.vmdk")

@@ -454,7 +454,7 @@ def test_names_that_are_no_text(gpt: Gpt) -> None:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_damage_gives_a_table_or_none(data: st.DataObject) -> None:
     made = Gpt(sectors=2048, entry_size=data.draw(st.sampled_from([128, 256])))
     made.add(1, 100, 200)

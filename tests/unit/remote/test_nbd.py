@@ -6,6 +6,7 @@ import ctypes.util
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -344,6 +345,125 @@ def test_a_place_that_cannot_be_read(server: NbdServer, tmp_path: Path) -> None:
         with pytest.raises(ReadError):
             image.pread(MIB, 100)
         assert image.pread(5 * MIB, 7) == b"the end"
+
+
+def _data(offset: int, content: bytes, is_last: bool) -> tuple[int, bytes, bool]:
+    return 1, struct.pack(">Q", offset) + content, is_last
+
+
+def _error(number: int, text: bytes = b"", length: int | None = None) -> tuple[int, bytes, bool]:
+    said = len(text) if length is None else length
+    return (1 << 15) + 1, struct.pack(">IH", number, said) + text, True
+
+
+ANSWERS = {
+    "nothing": lambda at, n: [(0, b"", True)],
+    "half": lambda at, n: [_data(at, b"x" * (n // 2), True)],
+    "what lies elsewhere": lambda at, n: [_data(0, b"x" * n, True)],
+    "beyond what was asked": lambda at, n: [_data(at + 1, b"x" * n, True)],
+    "zeros without end": lambda at, n: [(2, struct.pack(">QI", at, 0xFFFFFFFF), True)],
+    "another command's": lambda at, n: [(5, struct.pack(">III", 1, n, 2), True)],
+    "an unknown type": lambda at, n: [(77, b"", True)],
+    "a part and an error": lambda at, n: [_data(at, b"x" * 512, False), _error(5)],
+    "a long error": lambda at, n: [_error(5, b"\x1b[31m" * 800)],
+    "an error that is no end": lambda at, n: [_error(5, b"short", 65535)],
+    "an error without a number": lambda at, n: [_error(0)],
+    "a part, then no more": lambda at, n: [_data(at, b"x" * 512, False)],
+}
+
+
+@needs_libnbd
+@pytest.mark.parametrize("case", ANSWERS)
+def test_an_answer_that_is_none_is_a_read_error(case: str, server: NbdServer) -> None:
+    with vhdfast.open_image(server.url, "raw") as image:
+        server.chunks = ANSWERS[case]
+        with pytest.raises(ReadError, match="broke|refused") as caught:
+            image.layer.source.read(3 * MIB, MIB)
+        server.chunks = None
+        assert caught.value.offset == 3 * MIB
+        assert len(str(caught.value)) < 1000 and "\x1b" not in str(caught.value)
+        assert image.pread(5 * MIB, 7) == b"the end"
+
+
+@needs_libnbd
+def test_what_a_server_leaves_out_is_not_what_lay_in_memory(
+    server: NbdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_half_twice(offset: int, length: int) -> list[tuple[int, bytes, bool]]:
+        half = b"x" * (length // 2)
+        return [_data(offset, half, False), _data(offset, half, True)]
+
+    monkeypatch.setattr("vhdfast.remote._libnbd._unfilled", lambda size: b"secret!!" * (size // 8))
+    with vhdfast.open_image(server.url, "raw", ask_holes=False) as image:
+        server.chunks = first_half_twice
+        data = image.layer.source.read(2 * MIB, 2 * MIB)
+    assert data == b"x" * MIB + bytes(MIB)
+
+
+@needs_libnbd
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [(5, struct.pack(">IIIIIII", 1, 0, 2, MIB, 2, 0, 0), True)],
+        [(5, struct.pack(">III", 1, MIB, 2), False), (0, b"", True)],
+    ],
+    ids=["empty extents", "an answer and its end"],
+)
+def test_a_strange_answer_to_a_question(
+    answer: list[tuple[int, bytes, bool]], server: NbdServer
+) -> None:
+    with vhdfast.open_image(server.url, "raw") as image:
+        server.chunks = lambda offset, _: answer if offset < MIB else [_error(22)]
+        assert [(row.offset, row.length, row.kind.name) for row in image.extents()] == [
+            (0, MIB, "ZERO"), (MIB, 4 * MIB + 512, "DATA"),
+        ]  # fmt: skip
+
+
+@needs_libnbd
+@pytest.mark.parametrize("payload", [b"", b"\0\0\0\1", b"\0\0\0\1" + bytes(7)])
+def test_a_broken_answer_to_a_question_is_a_read_error(payload: bytes, server: NbdServer) -> None:
+    with vhdfast.open_image(server.url, "raw") as image:
+        server.chunks = lambda *_: [(5, payload, True)]
+        with pytest.raises(ReadError, match="broke"):
+            image.extents()
+
+
+@needs_libnbd
+@pytest.mark.parametrize("size", [1 << 63, (1 << 64) - 512, (1 << 64) - 1])
+def test_a_size_that_no_file_can_have(size: int, server: NbdServer) -> None:
+    server.size = size
+    with pytest.raises(ImageError, match=f"a size of {size} bytes, expected"):
+        vhdfast.open_image(server.url, "raw")
+
+
+@needs_libnbd
+def test_the_largest_size(server: NbdServer) -> None:
+    server.size = (1 << 63) - 1
+    server.extents = [((1 << 32) - 1, 2)]
+    with vhdfast.open_image(server.url, "raw") as image:
+        assert image.virtual_size == (1 << 63) - 1
+        assert image.pread((1 << 63) - 101, 100) == bytes(100)
+        assert image.extents((1 << 63) - 512, 511).end == (1 << 63) - 1
+
+
+@needs_libnbd
+def test_a_size_whose_end_the_server_does_not_read(server: NbdServer) -> None:
+    server.blocks = (4096, 4096, 1 << 25)
+    with pytest.raises(ImageError, match="5243392 bytes.*multiples of 4096: the last 512 cannot"):
+        vhdfast.open_image(server.url, "raw")
+
+
+@needs_libnbd
+@pytest.mark.parametrize(
+    "blocks",
+    [(0, 0, 0), (3, 512, MIB), (1 << 31,) * 3, (0xFFFFFFFF,) * 3, (1, 1, 1), (1, 512, 512)],
+)
+def test_block_sizes_that_make_no_sense_are_not_kept_to(
+    blocks: tuple[int, int, int], server: NbdServer
+) -> None:
+    server.blocks = blocks
+    with vhdfast.open_image(server.url, "raw") as image:
+        assert image.layer.source.read(3, 2 * MIB) == server.content[3 : 3 + 2 * MIB]
 
 
 @needs_libnbd

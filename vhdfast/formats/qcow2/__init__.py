@@ -77,7 +77,9 @@ class Qcow2Image(ImageFormat):
             data = self.open_file(header.data_file, "data file")
         else:
             self.unit_size = header.cluster_size
-        self.table = ClusterTable(source, header, self._l1(), self.virtual_size, data, data_index)
+        self.table = ClusterTable(
+            source, header, self._l1(), self.virtual_size, data, data_index, options.ask_holes
+        )
         self.data_index = data_index
         self._listed = self._list_snapshots()
         if header.backing_file is not None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..._native import split_holes
 from ...errors import CUT_SHORT, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, make_rows
 from ...files import Source
-from ...tables import Places, Region, first_on, first_true
+from ...tables import Mask, Places, Region, first_on, first_true
 
 __all__ = ["Layout", "TwoLevels", "Window"]
 
@@ -84,8 +85,10 @@ class TwoLevels:
     looked at.
     """
 
-    def __init__(self, source: Source, layout: Layout, l1_field: int) -> None:
+    def __init__(self, source: Source, layout: Layout, l1_field: int, ask_holes: bool) -> None:
+        """l1_field: where the file says where L1 lies. ask_holes: of the file system."""
         self.source = source
+        self.ask_holes = ask_holes and source.knows_holes
         self.layout = layout
         self._words = layout.entry_size // 8
         end = layout.l1_offset + 8 * layout.l1_size
@@ -210,6 +213,8 @@ class TwoLevels:
         low = first // count
         high = min(-(-last // count), low + L1_WINDOW)
         tables = self._l1(low, high - low)
+        if self.ask_holes:
+            self._drop_holes(tables, max(1, budget // count))
         stored = np.flatnonzero(tables)
         if count > budget:
             if tables[0]:
@@ -227,7 +232,7 @@ class TwoLevels:
             stored, high = stored[:wanted], low + int(stored[wanted])
         end = min(high * count, last)
         read = self._l2(tables[stored], count).reshape(len(stored), count, self._words)
-        # As good as no table, and of tables in a hole of the file there may be many.
+        # As good as no table.
         filled = read.any(axis=(1, 2))
         tables[stored[~filled]] = 0
         stored, entries = stored[filled], read[filled].reshape(-1, self._words)
@@ -243,6 +248,32 @@ class TwoLevels:
             np.minimum((ends + np.uint64(low)) * np.uint64(count), np.uint64(end)),
             end,
         )
+
+    def _drop_holes(self, tables: Places, wanted: int) -> None:
+        """Make those of the next tables 0 that lie in holes of the file: as good as no table.
+
+        All of the next `wanted`, and of more where these are all in holes: a small file may name
+        terabytes of them.
+        """
+        stored = np.flatnonzero(tables)
+        done = 0
+        while done < len(stored):
+            part = stored[done : done + max(wanted, 7 * done)]
+            holes = self._are_holes(tables[part])
+            tables[part[holes]] = 0
+            done += len(part)
+            if not holes.all():
+                break
+
+    def _are_holes(self, places: Places) -> Mask:
+        """Which of the L2 tables at these places lie in holes as a whole."""
+        size = np.uint64(self.layout.l2_bytes)
+        rows = make_rows(np.arange(len(places), dtype=np.uint64) * size, size, Kind.DATA, places)
+        rows = split_holes(self.source, 0, rows, 4 * len(rows))
+        whole = rows[(rows["kind"] == Kind.ZERO) & (rows["length"] == size)]
+        mask = np.zeros(len(places), dtype=bool)
+        mask[(whole["offset"] // size).astype(np.intp)] = True
+        return mask
 
     def _l2(self, places: Places, count: int) -> npt.NDArray[np.uint64]:
         """`count` entries at each of these offsets, as rows of 64-bit words."""

@@ -42,6 +42,7 @@ class ClusterTable:
         virtual_size: int,
         data: Source,
         data_index: int,
+        ask_holes: bool,
     ) -> None:
         """l1: offset, entries, and where in the file these are said."""
         self.header = header
@@ -67,6 +68,7 @@ class ClusterTable:
                 header_end=self.cluster_size,
             ),
             field,
+            ask_holes,
         )
         # With version 2 and with subclusters, the flag for zeros is a reserved bit.
         self.has_zero_flag = header.version >= 3 and not header.is_extended

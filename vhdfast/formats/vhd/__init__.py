@@ -9,19 +9,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError
+from ...errors import CUT_SHORT, CorruptImageError, InvalidImageError, UnsupportedImageError
 from ...extents import Kind, Rows, make_rows
 from ...files import Source
-from ...units import MAX_OFFSET, MIB
+from ...tables import first_true
+from ...units import MAX_OFFSET, MIB, format_bytes, round_up
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
 from .dynamic import BlockTable, DynamicHeader
-from .footer import COOKIE, FOOTER_LENGTH, OLD_FOOTER_LENGTH, DiskType, Footer
+from .footer import (
+    COOKIE,
+    FOOTER_LENGTH,
+    OLD_FOOTER_LENGTH,
+    STRAY_SEARCH,
+    DiskType,
+    Footer,
+    find_stray_footer,
+)
 from .parent import ParentLocators, check_parent, read_locators
+from .producer import identify
 
 __all__ = ["VhdImage"]
-
-# How far before the end a footer is looked for that has something behind it.
-STRAY_SEARCH = 2 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class VhdImage(ImageFormat):
     def residue(cls, glimpse: Glimpse) -> str | None:
         if glimpse.at(FOOTER_LENGTH, 8) == b"cxsparse":
             return "a dynamic VHD header at offset 0x200, but no footer copy before it"
-        stray = _find_stray(glimpse.at(-STRAY_SEARCH, STRAY_SEARCH), glimpse.size)
+        stray = find_stray_footer(glimpse.at(-STRAY_SEARCH, STRAY_SEARCH), glimpse.size)
         if stray is None:
             return None
         behind = glimpse.size - stray - FOOTER_LENGTH
@@ -82,6 +89,7 @@ class VhdImage(ImageFormat):
         else:
             self._open_dynamic()
         self.notice_newer_states()
+        self._notice_rounded_size()
 
     # ---- footers --------------------------------------------------------------------------------
 
@@ -96,7 +104,7 @@ class VhdImage(ImageFormat):
             if size >= length and (copy := self._copy_at(size - length)) and copy.offset > 0:
                 return copy
         start = max(0, size - STRAY_SEARCH)
-        stray = _find_stray(self.source.read(start, STRAY_SEARCH), size)
+        stray = find_stray_footer(self.source.read(start, STRAY_SEARCH), size)
         copy = None if stray is None else self._copy_at(stray)
         return copy if copy and copy.offset and copy.footer.is_intact else None
 
@@ -159,7 +167,8 @@ class VhdImage(ImageFormat):
                 f"{footer.checksum:#010x}, and nothing else confirms its values",
                 path=self.source.path,
                 offset=copy.offset + 64,
-                hint="the footer is damaged: copy the image again and compare checksums",
+                hint="the footer is damaged: copy the image again and compare checksums; where "
+                "those bytes are a raw disk's own, say --from raw",
             )
         why = "its size fits the file" if fits else "both copies of the footer agree"
         self.notice(
@@ -192,6 +201,19 @@ class VhdImage(ImageFormat):
                 "saved-state",
                 "the machine was saved, not shut down: its memory is not in this image, and file "
                 "systems on it may be inconsistent",
+            )
+
+    def _notice_rounded_size(self) -> None:
+        size = self.footer.current_size
+        producer = identify(self.footer, self.source.size)
+        if self.options.trail or size % MIB == 0 or producer is None:
+            return  # a parent's size counts for nothing
+        if producer.is_qemu and producer.is_chs_rounded:
+            self.notice(
+                "qemu-chs-size",
+                f"qemu-img rounded the size up to whole cylinders, {size} bytes, which is no whole "
+                "number of MiB and is refused by Azure; converting to a fixed VHD keeps every byte "
+                f"and makes it {format_bytes(round_up(size, MIB))}",
             )
 
     def _chosen_size(self) -> int:
@@ -307,6 +329,8 @@ class VhdImage(ImageFormat):
         rows = self.table.rows(offset, length, max_rows)
         if self.table.overlaps.is_complete is False:
             self.notice_no_overlap_search("blocks")
+        if self.limit == self.source.size:
+            self._check_not_cut(rows)
         rows = self.cut_at_end(rows, "block", size=self.limit)
         if self.table.empty_bitmaps and self.parent is None:
             self.notice(
@@ -314,6 +338,24 @@ class VhdImage(ImageFormat):
                 "blocks are stored of which no sector is marked as written; they read as zeros",
             )
         return rows
+
+    def _check_not_cut(self, rows: Rows) -> None:
+        """Raise CorruptImageError where a file without a footer at its end ends in a block.
+
+        Old writers left a last block short, but put the footer behind it: this file was cut.
+        """
+        ends = rows["file_offset"] + rows["length"]
+        at = first_true((rows["kind"] == Kind.DATA) & (ends > self.limit))
+        if at is None:
+            return
+        assert self.table is not None
+        raise CorruptImageError(
+            f"block {int(rows['offset'][at]) // self.table.block_size} has data up to "
+            f"{int(ends[at]):#x}, the file ends at {self.limit:#x} without a footer",
+            path=self.source.path,
+            offset=self.limit,
+            hint=CUT_SHORT,
+        )
 
 
 def _is_guests(end: _Copy, head: _Copy) -> bool:
@@ -327,13 +369,3 @@ def _is_guests(end: _Copy, head: _Copy) -> bool:
     if one.disk_type == DiskType.FIXED:
         return one.current_size != end.offset
     return one.unique_id != other.unique_id and one.current_size != other.current_size
-
-
-def _find_stray(tail: bytes, size: int) -> int | None:
-    """Offset of the last footer in the tail of a file of this size, on a sector's border."""
-    start = size - len(tail)
-    at = len(tail)
-    while (at := tail.rfind(COOKIE, 0, at)) >= 0:
-        if (start + at) % 512 == 0:
-            return start + at
-    return None

@@ -36,8 +36,9 @@ from ...tables import (
     stored_entries,
 )
 from ...units import SECTOR, round_up
+from .footer import NO_OFFSET
 
-__all__ = ["BlockTable", "DynamicHeader"]
+__all__ = ["HEADER_LENGTH", "UNUSED", "BlockTable", "DynamicHeader", "pack_header"]
 
 COOKIE = b"cxsparse"
 HEADER_LENGTH = 1024
@@ -116,6 +117,15 @@ class DynamicHeader:
             parent_name=parent_name.decode("utf-16-be", "replace").split("\0", 1)[0],
             locators=locators,
         )
+
+
+def pack_header(table_offset: int, entries: int, block_size: int) -> bytes:
+    """The 1024 bytes of the header of a dynamic disk, which has no parent."""
+    data = _LAYOUT.pack(
+        COOKIE, NO_OFFSET, table_offset, 0x00010000, entries, block_size, 0, bytes(16), 0, 0, b"",
+        b"", b"",
+    )  # fmt: skip
+    return data[:36] + struct.pack(">I", vhd_checksum(data)) + data[40:]
 
 
 class BlockTable:

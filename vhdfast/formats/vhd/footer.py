@@ -14,13 +14,16 @@ from enum import IntEnum
 
 from ..._native import vhd_checksum
 from ...errors import printable
+from ...units import MIB
 
-__all__ = ["COOKIE", "FOOTER_LENGTH", "DiskType", "Footer"]
+__all__ = ["COOKIE", "FOOTER_LENGTH", "DiskType", "Footer", "find_stray_footer"]
 
 COOKIE = b"conectix"
 FOOTER_LENGTH = 512
 # Virtual PC before 2004 left out the last reserved byte.
 OLD_FOOTER_LENGTH = 511
+# How far before the end of a file a footer is looked for that has something behind it.
+STRAY_SEARCH = 2 * MIB
 EPOCH = 946684800  # 2000-01-01 00:00:00 UTC, where VHD time begins, in Unix seconds
 NO_OFFSET = 0xFFFFFFFFFFFFFFFF
 NIL_UUID = uuid.UUID(int=0)
@@ -131,3 +134,13 @@ def vhd_time(unix_seconds: float | None = None) -> int:
     """Seconds since EPOCH, now by default, kept within the 32 bits that the footer has."""
     seconds = int(time.time() if unix_seconds is None else unix_seconds) - EPOCH
     return min(max(seconds, 0), 0xFFFFFFFF)
+
+
+def find_stray_footer(tail: bytes, size: int) -> int | None:
+    """Offset of the last footer in the tail of a file of this size, on a sector's border."""
+    start = size - len(tail)
+    at = len(tail)
+    while (at := tail.rfind(COOKIE, 0, at)) >= 0:
+        if (start + at) % 512 == 0:
+            return start + at
+    return None

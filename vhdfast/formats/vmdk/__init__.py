@@ -20,7 +20,7 @@ from ...errors import (
     UnsupportedImageError,
     printable,
 )
-from ...extents import Kind, Rows, concatenate
+from ...extents import Kind, Rows, concatenate, end_of
 from ...files import Source
 from ...units import MAX_OFFSET, SECTOR
 from ..base import Glimpse, ImageFormat, ImageInfo, OpenOptions
@@ -295,7 +295,7 @@ class VmdkImage(ImageFormat):
             rows = part.rows(offset - start, stop - offset, max_rows - count)
             rows["offset"] += np.uint64(start)
             found.append(rows)
-            offset = int(rows[-1]["offset"]) + int(rows[-1]["length"])
+            offset = end_of(rows)
             count += len(rows)
             if offset < stop or offset >= end or count >= max_rows:
                 break

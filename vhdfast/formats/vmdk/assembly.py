@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from ...errors import CorruptImageError, InvalidImageError, UnsupportedImageError, printable
 from ...files import Source
 from ...units import SECTOR
@@ -28,10 +30,31 @@ class Assembly:
         self.parts: list[Part] = []
         self.lines: list[ExtentLine | None] = []
         self._files: dict[str, int] = {}
+        # What of each file the extents before lie in, whatever name leads to it.
+        self._taken: dict[tuple[object, ...], list[tuple[int, int]]] = {}
 
     def add(self, part: Part, line: ExtentLine | None = None) -> None:
         self.parts.append(part)
         self.lines.append(line)
+
+    def _take(self, source: Source, start: int, end: int, line: ExtentLine) -> None:
+        """Raise CorruptImageError where another extent lies in [start, end) of the file.
+
+        A small file could pass for an endless disk, and its tables be looked through for each.
+        """
+        taken = self._taken.setdefault(source.identity, [])
+        at = bisect_left(taken, (start, end))
+        neighbours = taken[max(0, at - 1) : at + 1]
+        for low, high in neighbours:
+            if low < end and start < high:
+                raise CorruptImageError(
+                    f"the extent takes [{start:#x}, {end:#x}) of {printable(source.path)}, another "
+                    f"one [{low:#x}, {high:#x})",
+                    path=self.image.source.path,
+                    offset=line.at,
+                    hint="the descriptor is damaged: copy it again",
+                )
+        taken.insert(at, (start, end))
 
     def add_lines(self, descriptor: Descriptor, header: sparse.Header | None) -> None:
         """The extents of a descriptor; `header` of this file, where it is one of them."""
@@ -42,6 +65,7 @@ class Assembly:
                 continue
             if line is own and header is not None:
                 self._check_capacity(self.image.source, header.capacity, line)
+                self._take(self.image.source, 0, self.image.source.size, line)
                 self.add(
                     sparse.SparsePart(self.image.source, 0, header, length, self.image.notice), line
                 )
@@ -115,7 +139,10 @@ class Assembly:
         file = self._open_extent(line)
         source, length = self.image.sources[file], line.sectors * SECTOR
         if line.kind in FLAT:
-            return FlatPart(source, file, line.offset * SECTOR, length)
+            start = line.offset * SECTOR
+            self._take(source, start, start + length, line)
+            return FlatPart(source, file, start, length)
+        self._take(source, 0, source.size, line)
         return self._sparse_part(source, file, line)
 
     def _open_extent(self, line: ExtentLine) -> int:

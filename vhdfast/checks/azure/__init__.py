@@ -1,0 +1,1 @@
+"""What Azure demands of a disk before it takes it."""

@@ -1,0 +1,1 @@
+"""What versions of qemu-img are known to get wrong."""

@@ -1,0 +1,1 @@
+"""Whether an image's own tables are sound."""

@@ -1,0 +1,36 @@
+"""notices"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..base import Check, Evidence, Finding, Severity
+from ..subject import Subject
+from .cut_short import CODES
+
+
+class Notices(Check):
+    id = "notices"
+    title = "reading the image gives no warning"
+    severity = Severity.WARNING
+    what = "Everything that readers of the format find odd, and can still read: damaged copies of "
+    what += "headers, states saved by snapshots beside the image, times that do not agree."
+    why = "The disk reads in one way that is well founded; what was found says that something "
+    why += "happened to it, or that this file is not its newest state."
+    fix = "`vhdfast explain` tells more of each by its code."
+    order = 30
+
+    def run(self, subject: Subject) -> Iterator[Finding]:
+        if subject.image is None:
+            yield self.skipped("the image cannot be opened")
+            return
+        _ = subject.map_error
+        found = [notice for notice in subject.image.notices if notice.code not in CODES]
+        for notice in found:
+            evidence = Evidence(notice.code, notice.message, path=notice.path, offset=notice.offset)
+            yield self.failed(
+                f"{notice.code}: {notice.message}", evidence,
+                remedy=f"vhdfast explain {notice.code}",
+            )  # fmt: skip
+        if not found:
+            yield self.passed("nothing is odd about the image")
