@@ -93,7 +93,6 @@ SOURCES = {
     "vdi": ("vdi", ""),
     "vhdx": ("vhdx", ""),
     "vmdk": ("vmdk", ""),
-    "vmdk-stream": ("vmdk", "subformat=streamOptimized"),
     "vhd-dynamic": ("vpc", "force_size=on"),
     "vhd-dynamic-chs": ("vpc", ""),
     "vhd-fixed": ("vpc", "subformat=fixed,force_size=on"),
@@ -282,6 +281,12 @@ def test_names_that_are_no_plain_files_are_handed_over(
     if name != "missing":
         assert answer(real, "convert", "-O", "raw", disk, name)[0] == HANDED_OVER
     assert answer(real, "convert", "-O", "raw", tmp_path, "target")[0] == HANDED_OVER
+
+
+def test_compressed_vmdks_are_handed_over(real: str, disk: Path, tmp_path: Path) -> None:
+    image = make(real, tmp_path, disk, "vmdk", "subformat=streamOptimized")
+    status, reason = answer(real, "convert", "-f", "vmdk", "-O", "raw", image, tmp_path / "out")
+    assert (status, "compressed" in reason) == (HANDED_OVER, True)
 
 
 def test_a_disk_that_another_process_writes_to_is_handed_over(
