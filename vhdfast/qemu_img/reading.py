@@ -44,7 +44,7 @@ QEMU_NAMES = {ours: theirs for theirs, ours in SERVED.items()}
 EXACT_CREATORS = (b"win ", b"qem2", b"tap\0", b"CTXS")
 VMDK_COMPRESSED = 1 << 16  # of the header's flags
 # Notices that say nothing about how the image is read.
-HARMLESS = {"snapshot-child", "encrypted"}
+HARMLESS = {"snapshot-child", "encrypted", "qemu-chs-size"}
 
 _PROTOCOL = re.compile(r"[^/]*:")
 
