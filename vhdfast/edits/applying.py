@@ -337,7 +337,15 @@ def _latest(
         if fd is None:
             continue
         try:
-            return _Kept(fd, place, Record.read(fd, place))
+            kept = _Kept(fd, place, Record.read(fd, place))
+            # What lies under a name of ours is ours; under one that was given it may be anything.
+            if kept.record is None and undo_file is not None and not Record.is_begun(fd):
+                raise UndoError(
+                    "this is no undo file, and is left as it is",
+                    path=place,
+                    hint="name one that is not there yet, or remove this one",
+                )
+            return kept
         except BaseException:
             os.close(fd)
             raise

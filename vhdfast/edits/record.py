@@ -92,6 +92,15 @@ class Record:
         digest = hashlib.sha256(header[:_SUMMED] + text + data).digest()
         return (header[:_SUMMED] + digest).ljust(HEADER_LENGTH, b"\0") + text + data
 
+    @staticmethod
+    def is_begun(fd: int) -> bool:
+        """Whether a file that `read` has no record of is an undo file, for certain. Raises OSError.
+
+        A file of the user's, whose name was given by mistake, may have a zero at 511 as well.
+        """
+        start = pread_all(fd, 0, len(MAGIC))
+        return start in (b"", MAGIC)
+
     @classmethod
     def read(cls, fd: int, path: str) -> Record | None:
         """The record in an undo file; None where it was never finished: then nothing was changed.
@@ -237,6 +246,13 @@ def open_record(undo_file: str, image: os.stat_result, access: int = os.O_RDWR) 
     except OSError as error:
         raise UndoError(f"cannot be opened: {error.strerror}", path=undo_file) from error
     status = os.fstat(fd)
+    if os.path.samestat(status, image):
+        os.close(fd)
+        raise UndoError(
+            "this is the file that is changed, not an undo file",
+            path=undo_file,
+            hint="name another file, one that is not there yet",
+        )
     trusted = status.st_uid in (os.geteuid(), 0, image.st_uid)
     loose = status.st_mode & ~image.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if stat.S_ISREG(status.st_mode) and trusted and not loose:

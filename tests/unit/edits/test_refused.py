@@ -402,6 +402,42 @@ def test_an_undo_file_elsewhere(disk: Path, tmp_path: Path) -> None:
     assert disk.read_bytes() == OLD
 
 
+@pytest.mark.parametrize(
+    "content", [b"a note", bytes(4096), pattern(7, 511) + bytes(5000), b"vhdfUND?" + bytes(600)]
+)
+def test_a_file_of_the_users_named_as_undo_file_stays(
+    disk: Path, tmp_path: Path, content: bytes
+) -> None:
+    place = tmp_path / "mine"
+    place.write_bytes(content)
+    change = plan(disk)
+    with untouched(disk), untouched(place), pytest.raises(UndoError, match="no undo file, and is"):
+        edits.apply(change, place)
+    for act in (edits.check_not_interrupted, edits.undo, edits.complete):
+        with untouched(disk), untouched(place), pytest.raises(UndoError):
+            act(disk, place)
+
+
+def test_an_empty_file_named_as_undo_file_is_used(disk: Path, tmp_path: Path) -> None:
+    place = tmp_path / "mktemp"
+    place.touch(0o600)
+    edits.apply(plan(disk), place)
+    edits.undo(disk, place)
+    assert disk.read_bytes() == OLD
+
+
+def test_the_file_itself_is_no_undo_file(disk: Path, tmp_path: Path) -> None:
+    poke(disk, 511, b"\0")
+    other = tmp_path / "link"
+    other.hardlink_to(disk)
+    change = plan(disk)
+    for place in (disk, other):
+        with untouched(disk), pytest.raises(UndoError, match="the file that is changed"):
+            edits.apply(change, place)
+        with untouched(disk), pytest.raises(UndoError, match="the file that is changed"):
+            edits.undo(disk, place)
+
+
 def test_the_longest_name(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 255)
     path.write_bytes(OLD)
