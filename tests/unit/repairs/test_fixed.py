@@ -193,7 +193,7 @@ def test_shrinking_into_a_partition(write: Write, refused: Refused) -> None:
 def test_shrinking_a_disk_without_a_partition_table(write: Write, refused: Refused) -> None:
     image = SparseFile(2 * MIB + 16384)
     image.put(0x438, b"\x53\xef")
-    text = "no partition table .ext2/3/4 signature."
+    text = "no partitions .ext2/3/4 signature."
     refused(write(fixed(image)), UnprovenError, text, shrink=True)
 
 
