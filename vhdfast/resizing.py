@@ -278,13 +278,13 @@ def check_cut(source: SourceFile, old: int, new: int, relocates_gpt: bool) -> No
         # A boot loader of a file system on the whole disk may look like a table of nothing.
         if table.scheme == "mbr" and not table.partitions:
             _check_empty(source, pread, SECTOR, new)
-        for at, name in contents.file_systems(pread):
-            if not any(one.offset <= at < one.end for one in table.partitions):
+        for sign, name in contents.file_systems(pread):
+            if not any(one.offset <= sign < one.end for one in table.partitions):
                 raise _unproven(
                     source,
                     f"a signature of {name} lies outside of all partitions, and nothing tells "
                     "where its data ends",
-                    at,
+                    sign,
                 )
         if table.scheme == "gpt" and table.header is None:
             raise _unproven(source, "the GPT is damaged, so that nothing tells where it ends", new)
