@@ -261,12 +261,28 @@ def test_an_interruption_takes_everything_back(disk: Path, at: int) -> None:
 
 def test_a_failure_that_cannot_be_taken_back_keeps_the_undo_file(disk: Path) -> None:
     # Steps: create, write, sync; mark, sync; write, sync; write.
-    with pytest.raises(WriteError, match="taking it back failed too.*half made"):
+    with pytest.raises(WriteError, match="taking it back failed too.*half made") as caught:
         edits.apply(plan(disk), system=Failing(7, for_good=True))
     record = edits.interrupted(disk)
     assert record is not None and record.title == "test"
+    assert str(caught.value).count(str(disk)) == 1
     assert edits.undo(disk).title == "test"
     assert disk.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("at", [100, 6000])
+def test_no_space_for_a_hole_is_no_reason_to_call_the_change_half_made(disk: Path, at: int) -> None:
+    class Full(System):
+        def write(self, fd: int, data: bytes, offset: int) -> None:
+            if offset == at and os.fstat(fd).st_ino == disk.stat().st_ino:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().write(fd, data, offset)
+
+    with pytest.raises(NoSpaceError) as caught:
+        edits.apply(plan(disk), system=Full())
+    assert "half made" not in str(caught.value)
+    assert disk.read_bytes() == OLD
+    assert os.listdir(disk.parent) == ["disk"]
 
 
 def test_a_failure_at_the_very_end_leaves_the_change(disk: Path) -> None:
