@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import vhdfast
 from vhdfast.checks import CHECKS, CheckedImage, CheckOptions, Evidence, Outcome, Selection
-from vhdfast.errors import PartitionTableError
+from vhdfast.errors import PartitionTableError, UsageError
 from vhdfast.guest.gpt_move import Write, move_backup_gpt
 from vhdfast.guest.partitions import Partition, PartitionTable, read_partitions
 from vhdfast.report import REPORTS, Run, form_names, report_of
@@ -60,7 +60,12 @@ class Checks:
         return "disk.vhd" if flags & DETECT else "disk"
 
     def run(self) -> None:
-        image = vhdfast.check(self.path, options=self.options, temporary=self.temporary)
+        try:
+            image = vhdfast.check(self.path, options=self.options, temporary=self.temporary)
+        except UsageError:  # a container of several disks wants to be told which
+            image = vhdfast.check(
+                self.path, options=self.options, temporary=self.temporary, disk="1"
+            )
         self.count = len(image.findings)
         if {finding.check for finding in image.findings} != set(CHECKS):
             raise Broken("a check said nothing")
