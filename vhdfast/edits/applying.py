@@ -75,7 +75,9 @@ def apply(
                 path=change.path,
                 hint="run it again",
             )
-        with failures(file.path, "the undo file cannot be written"):
+        with failures(
+            file.path, "the undo file cannot be written", "say with --undo-file where it may lie"
+        ):
             record = Record(
                 change.title,
                 os.path.basename(file.path),
@@ -206,7 +208,12 @@ def _forward(fd: int, states: States, stage: int, system: System) -> None:
 def _back(fd: int, states: States, stage: int, system: System) -> None:
     """The other way round."""
     for write in states.back(stage):
-        system.write(fd, write.data, write.offset)
+        try:
+            system.write(fd, write.data, write.offset)
+        except OSError:
+            # Where the first write into a hole found no space, there is none for its zeros either.
+            if pread_all(fd, write.offset, len(write.data)) != write.data:
+                raise
     _finish_stage(fd, states.sizes[stage - 1], system)
 
 
@@ -231,12 +238,16 @@ def _carry_out(file: Held, states: States, kept: int, place: str, system: System
             _take_back(file, states, stage, place, system)
         except OSError as second:
             raise WriteError(
-                f"{error}; taking it back failed too: {second.strerror}, so the change is half "
-                "made",
+                f"{_told(error)}; taking it back failed too: {second.strerror}, so the change is "
+                "half made",
                 path=file.path,
                 hint=f"free space or mend the disk, then say --apply or --undo; {place} is needed",
             ) from error
         raise
+
+
+def _told(error: BaseException) -> str:
+    return error.message if isinstance(error, VhdfastError) else "interrupted"
 
 
 def _take_back(file: Held, states: States, stage: int, place: str, system: System) -> None:
