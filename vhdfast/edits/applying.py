@@ -3,10 +3,13 @@
     undo file written, durable with its name
     state "begun", durable
     stage 1, durable … stage n, durable
+    the file renamed, durable        where it gets another name
+    undo file renamed likewise       where it is kept
     state "done", durable            or the undo file removed, where it is not kept
 
     state "being undone", durable
     stage n taken back, durable … stage 1 taken back, durable
+    the old name, durable
     undo file removed
 
 docs/internals/in-place.md says what each crash leaves and how it goes on from there.
@@ -31,12 +34,21 @@ from ..errors import (
 from ..files import Identity, SourceFile, pread_all
 from .change import MAX_SAVED, Change, join, sizes
 from .locking import open_alone
+from .naming import check_free, give_name, sibling, where_it_is
 from .record import BEGUN, DONE, MAX_KEPT, STATE_OFFSET, UNDOING, Record, names, open_record
 from .scan import nonzero
 from .states import States
 from .system import System
 
-__all__ = ["Completed", "apply", "check_not_interrupted", "complete", "interrupted", "undo"]
+__all__ = [
+    "Completed",
+    "apply",
+    "check_not_interrupted",
+    "complete",
+    "interrupted",
+    "last_change",
+    "undo",
+]
 
 Path = str | os.PathLike[str]
 
@@ -59,12 +71,13 @@ def apply(
     """Make a change, so that a crash at any point can be completed or undone.
 
     undo_file: where the undo file goes, beside the file by default. keep: leave it there at the
-    end, for `undo`. Returns its path where it is kept.
+    end, for `undo`. Returns its path where it is kept; it then lies beside the file under its new
+    name, unless undo_file says where.
 
     Where it fails, what was done is taken back; where that fails too, the undo file stays and the
     error says so. Raises InUseError, TargetError (cannot be opened for writing), SourceChangedError
-    (not as it was when the change was planned), UndoError (an undo file in the way), NoSpaceError,
-    WriteError.
+    (not as it was when the change was planned), UndoError (an undo file in the way),
+    TargetExistsError (its new name is taken), NoSpaceError, WriteError.
     """
     change.check()
     system = system or System()
@@ -75,23 +88,33 @@ def apply(
                 path=change.path,
                 hint="run it again",
             )
+        name = os.path.basename(file.path)
+        if change.new_name is not None:
+            check_free(file.fd, sibling(file.path, change.new_name), change.replace)
+        if change.new_name is not None and not change.stages:
+            with _failures(file.path, "renaming failed"):
+                new = sibling(file.path, change.new_name)
+                give_name(file.fd, new, file.path, change.replace, system)
+            return None
         with _failures(file.path, "the undo file cannot be written"):
             record = Record(
                 change.title,
-                os.path.basename(file.path),
+                name,
                 change.old_size,
                 _saved(file, change),
                 change.stages,
+                names=() if change.new_name is None else (name, change.new_name),
             )
-            place = _free_place(file, undo_file, system)
+            place = _free_place(file, file.path, undo_file, system)
+            last_place = _last_place(file, record, place, undo_file, keep, system)
             kept = _save(record, place, system)
         try:
-            _carry_out(file, States(record), kept, place, system)
+            _carry_out(file, States(record), kept, place, change.replace, system)
             with _failures(file.path, "the change is made; ending its undo file failed"):
-                _end(kept, place, keep, system)
+                _end(kept, place, last_place, system)
         finally:
             os.close(kept)
-    return place if keep else None
+    return last_place
 
 
 def interrupted(path: Path, undo_file: Path | None = None) -> Record | None:
@@ -100,9 +123,14 @@ def interrupted(path: Path, undo_file: Path | None = None) -> Record | None:
     Raises UndoError, where its undo file is damaged or not to be trusted; ImageError where there is
     no file.
     """
-    with SourceFile(path) as source, _failures(source.path, "the undo file cannot be read"):
-        real, status = os.path.realpath(path), os.fstat(source.fileno())
-        found = _latest(real, status, undo_file, os.O_RDONLY)
+    real = os.path.realpath(path)
+    with _failures(real, "the undo file cannot be read"):
+        where = where_it_is(real, None if undo_file is None else os.fspath(undo_file))
+    with (
+        SourceFile(path if where == real else where) as source,
+        _failures(source.path, "the undo file cannot be read"),
+    ):
+        found = _latest(real, os.fstat(source.fileno()), undo_file, os.O_RDONLY)
     if found is None:
         return None
     os.close(found.fd)
@@ -121,11 +149,13 @@ def check_not_interrupted(path: Path, undo_file: Path | None = None) -> None:
 
 def _interrupted(record: Record, path: str) -> VhdfastError:
     what = "the undoing of a change" if record.state == UNDOING else "an earlier change"
+    verb = record.title.partition(" ")[0]
+    again = "convert --in-place" if verb == "convert" else f"{verb} --apply"
     return UndoError(
         f"{what} ({record.title}) was interrupted",
         path=path,
-        hint="complete it with --apply or take it back with --undo; if its undo file belongs to "
-        "another file, remove that",
+        hint=f"complete it: vhdfast {again}, or take it back: vhdfast repair --undo; if its undo "
+        "file belongs to another file, remove that",
     )
 
 
@@ -134,43 +164,75 @@ def complete(
     undo_file: Path | None = None,
     *,
     keep: bool = True,
+    replace: bool = False,
     system: System | None = None,
 ) -> Completed:
     """Bring what was interrupted to its end: the change, or its undoing.
 
-    keep: as for `apply`. Raises UndoError where nothing was interrupted, or something else wrote to
-    the file since; InUseError, TargetError, WriteError.
+    path: the file under its old name or its new one, whichever it has by now. keep: as for `apply`.
+    replace: a file that has the name which the file is to get gives way. Raises UndoError where
+    nothing was interrupted, or something else wrote to the file since; InUseError, TargetError,
+    WriteError.
     """
     system = system or System()
-    with _held(path) as file, _found(file, undo_file) as (record, kept, place):
+    with _held(path, undo_file) as file, _found(file, undo_file) as (record, kept, place):
         if record.state == DONE:
             raise _nothing(file.path)
         states = States(record)
         with _failures(file.path, "completing the change failed"):
+            if record.names:
+                name = record.names[record.state != UNDOING]
+                check_free(file.fd, sibling(file.path, name), replace)
             if record.state == UNDOING:
                 stage = _stage(file, states)
                 _check_cut(file, states, min(states.sizes[:stage]))
-                _take_back(file, states, stage, place, system)
+                _take_back(file, states, stage, place, replace, system)
                 return Completed(record, None)
+            last_place = _last_place(file, record, place, undo_file, keep, system)
             stage = _stage(file, states)
             _check_cut(file, states, min(states.sizes[stage:]))
             for number in range(stage, states.last + 1):
                 _forward(file.fd, states, number, system)
-            _end(kept, place, keep, system)
-    return Completed(record, place if keep else None)
+            _give_name(file, record, 1, replace, system)
+            _end(kept, place, last_place, system)
+    return Completed(record, last_place)
 
 
-def undo(path: Path, undo_file: Path | None = None, *, system: System | None = None) -> Record:
-    """Take the last change of a file back: its bytes and its size. Returns the record of it.
+def last_change(path: Path, undo_file: Path | None = None) -> Record | None:
+    """The last change of a file that was made and that `undo` would take back; None: none.
+
+    Raises what `interrupted` does.
+    """
+    real = os.path.realpath(path)
+    with SourceFile(path) as source, _failures(source.path, "the undo file cannot be read"):
+        found = _latest(real, os.fstat(source.fileno()), undo_file, os.O_RDONLY)
+    if found is None:
+        return None
+    os.close(found.fd)
+    return found.record if found.record and found.record.state == DONE else None
+
+
+def undo(
+    path: Path,
+    undo_file: Path | None = None,
+    *,
+    replace: bool = False,
+    system: System | None = None,
+) -> Record:
+    """Take the last change of a file back: its bytes, size and name. Returns the record of it.
+
+    replace: a file that has its old name gives way.
 
     What lies elsewhere in the file stays as it is now. Raises UndoError where there is no undo
     file, or where the file does not hold what the change left: something else wrote to it;
     InUseError, TargetError, WriteError.
     """
     system = system or System()
-    with _held(path) as file, _found(file, undo_file) as (record, kept, place):
+    with _held(path, undo_file) as file, _found(file, undo_file) as (record, kept, place):
         states = States(record)
         with _failures(file.path, "undoing the change failed"):
+            if record.names:
+                check_free(file.fd, sibling(file.path, record.names[0]), replace)
             if record.state != DONE:
                 stage = _stage(file, states)
             elif states.is_at(file.fd, states.last):
@@ -180,7 +242,7 @@ def undo(path: Path, undo_file: Path | None = None, *, system: System | None = N
             _check_cut(file, states, min(states.sizes[:stage]))
             if record.state != UNDOING:
                 _mark(kept, UNDOING, system)
-            _take_back(file, states, stage, place, system)
+            _take_back(file, states, stage, place, replace, system)
     return record
 
 
@@ -189,18 +251,25 @@ def undo(path: Path, undo_file: Path | None = None, *, system: System | None = N
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A file that is changed: locked, and its name without links."""
+    """A file that is changed: locked, and its name without links when it was opened.
+
+    asked: the name that was asked for, which its undo file may be called after: that of an
+    interrupted change, before which or after which the file had that name.
+    """
 
     fd: int
     path: str
+    asked: str
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[_Held]:
+def _held(path: Path, undo_file: Path | None = None) -> Iterator[_Held]:
     real = os.path.realpath(path)
-    fd = open_alone(real)
+    with _failures(real, "the undo file cannot be read"):
+        where = where_it_is(real, None if undo_file is None else os.fspath(undo_file))
+    fd = open_alone(where)
     try:
-        yield _Held(fd, real)
+        yield _Held(fd, where, real)
     finally:
         os.close(fd)
 
@@ -256,7 +325,16 @@ def _finish_stage(fd: int, size: int, system: System) -> None:
     system.sync(fd)
 
 
-def _carry_out(file: _Held, states: States, kept: int, place: str, system: System) -> None:
+def _give_name(file: _Held, record: Record, which: int, replace: bool, system: System) -> None:
+    """Its old name (0) or its new one (1), where the change renames it."""
+    if record.names:
+        path, other = (sibling(file.path, record.names[one]) for one in (which, 1 - which))
+        give_name(file.fd, path, other, replace, system)
+
+
+def _carry_out(
+    file: _Held, states: States, kept: int, place: str, replace: bool, system: System
+) -> None:
     """All stages; on any failure or interruption, back."""
     stage = 0
     try:
@@ -264,11 +342,12 @@ def _carry_out(file: _Held, states: States, kept: int, place: str, system: Syste
             _mark(kept, BEGUN, system)
             for stage in range(1, states.last + 1):
                 _forward(file.fd, states, stage, system)
+            _give_name(file, states.record, 1, replace, system)
     except BaseException as error:
         try:
             if stage:
                 _mark(kept, UNDOING, system)
-            _take_back(file, states, stage, place, system)
+            _take_back(file, states, stage, place, False, system)
         except OSError as second:
             raise WriteError(
                 f"{error}; taking it back failed too: {second.strerror}, so the change is half "
@@ -279,9 +358,12 @@ def _carry_out(file: _Held, states: States, kept: int, place: str, system: Syste
         raise
 
 
-def _take_back(file: _Held, states: States, stage: int, place: str, system: System) -> None:
+def _take_back(
+    file: _Held, states: States, stage: int, place: str, replace: bool, system: System
+) -> None:
     for number in range(stage, 0, -1):
         _back(file.fd, states, number, system)
+    _give_name(file, states.record, 0, replace, system)
     system.remove(place)
     system.sync_directory(place)
 
@@ -347,7 +429,7 @@ def _latest(
 @contextlib.contextmanager
 def _found(file: _Held, undo_file: Path | None) -> Iterator[tuple[Record, int, str]]:
     with _failures(file.path, "the undo file cannot be read"):
-        latest = _latest(file.path, os.fstat(file.fd), undo_file)
+        latest = _latest(file.asked, os.fstat(file.fd), undo_file)
     if latest is None:
         raise _nothing(file.path)
     try:
@@ -366,10 +448,13 @@ def _nothing(path: str) -> VhdfastError:
     )
 
 
-def _free_place(file: _Held, undo_file: Path | None, system: System) -> str:
-    """Where the next undo file goes: behind those that are kept. Raises UndoError, OSError."""
-    places = names(file.path, None if undo_file is None else os.fspath(undo_file))
-    latest = _latest(file.path, os.fstat(file.fd), undo_file)
+def _free_place(file: _Held, path: str, undo_file: Path | None, system: System) -> str:
+    """Where the next undo file goes: behind those that are kept of the file called `path`.
+
+    Raises UndoError, OSError.
+    """
+    places = names(path, None if undo_file is None else os.fspath(undo_file))
+    latest = _latest(path, os.fstat(file.fd), undo_file)
     if latest is None:
         return places[0]
     os.close(latest.fd)
@@ -413,9 +498,25 @@ def _mark(kept: int, state: bytes, system: System) -> None:
     system.sync(kept)
 
 
-def _end(kept: int, place: str, keep: bool, system: System) -> None:
+def _last_place(
+    file: _Held, record: Record, place: str, undo_file: Path | None, keep: bool, system: System
+) -> str | None:
+    """Where an undo file lies at the end, beside the file under its new name; None: it is removed.
+
+    Raises UndoError where it cannot lie there, OSError.
+    """
+    if not keep or not record.names or undo_file is not None:
+        return place if keep else None
+    path = sibling(file.path, record.names[1])
+    return place if place in names(path, None) else _free_place(file, path, None, system)
+
+
+def _end(kept: int, place: str, last_place: str | None, system: System) -> None:
     """The change is made: say so, or remove the undo file."""
-    if keep:
+    if last_place is not None:
+        if last_place != place:
+            system.rename(place, last_place, False)
+            system.sync_directory(last_place)
         _mark(kept, DONE, system)
     else:
         system.remove(place)

@@ -24,7 +24,18 @@ from .. import __version__
 from ..errors import UndoError, VhdfastError, printable
 from ..files import pread_all
 from ..units import MAX_OFFSET
-from .change import MAX_SAVED, MAX_STAGES, MAX_WRITES, Stage, Step, Write, fault, join, steps
+from .change import (
+    MAX_SAVED,
+    MAX_STAGES,
+    MAX_WRITES,
+    Stage,
+    Step,
+    Write,
+    fault,
+    is_name,
+    join,
+    steps,
+)
 
 __all__ = ["BEGUN", "DONE", "UNDOING", "Record", "names"]
 
@@ -60,6 +71,8 @@ class Record:
     old: tuple[tuple[int, bytes], ...]
     stages: tuple[Stage, ...]
     state: bytes = BEING_WRITTEN
+    # What the file is called before and after, where the change renames it; else empty.
+    names: tuple[str, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -72,6 +85,7 @@ class Record:
             "vhdfast": __version__,
             "title": self.title,
             "name": self.name,
+            "names": list(self.names),
             "size": self.old_size,
             "old": [[offset, len(data)] for offset, data in self.old],
             "stages": [
@@ -155,7 +169,8 @@ def _parse(text: bytes, data: bytes, state: bytes) -> Record:
     if parts.left:
         raise ValueError("there are bytes that nothing speaks of")
     title, name = (printable(_of(str, told[key]), MAX_TEXT) for key in ("title", "name"))
-    record = Record(title, name, _size(told["size"]), old, stages, state)
+    renamed = tuple(_of(str, one) for one in _of(list, told.get("names", [])))
+    record = Record(title, name, _size(told["size"]), old, stages, state, renamed)
     _check(record)
     return record
 
@@ -195,6 +210,10 @@ def _check(record: Record) -> None:
     reason = fault(record.old_size, record.stages)
     if reason is not None:
         raise ValueError(reason)
+    if record.names and (
+        len({*record.names}) != 2 or len(record.names) != 2 or not all(map(is_name, record.names))
+    ):
+        raise ValueError("names that no change gives")
     end = 0
     for offset, data in record.old:
         if offset < end or not data or offset + len(data) > record.old_size:
@@ -223,11 +242,14 @@ def names(path: str, undo_file: str | None) -> list[str]:
     return [base, *(f"{base}-{number}" for number in range(2, MAX_KEPT + 1))]
 
 
-def open_record(undo_file: str, image: os.stat_result, access: int = os.O_RDWR) -> int | None:
+def open_record(
+    undo_file: str, image: os.stat_result | None, access: int = os.O_RDWR
+) -> int | None:
     """A descriptor of an undo file, None where there is none.
 
     It decides what is written to the user's file, so it must be someone's who may write to that
-    anyway. image: the status of the file that is changed. Raises UndoError.
+    anyway. image: the status of the file that is changed; None where it is not known yet, and the
+    undo file is only to tell where it is. Raises UndoError.
     """
     flags = access | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
@@ -237,6 +259,7 @@ def open_record(undo_file: str, image: os.stat_result, access: int = os.O_RDWR) 
     except OSError as error:
         raise UndoError(f"cannot be opened: {error.strerror}", path=undo_file) from error
     status = os.fstat(fd)
+    image = image or status
     trusted = status.st_uid in (os.geteuid(), 0, image.st_uid)
     loose = status.st_mode & ~image.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if stat.S_ISREG(status.st_mode) and trusted and not loose:
