@@ -31,13 +31,13 @@ from .formats import FORMATS, Glimpse, Notice, OpenOptions, detect, named
 from .formats.raw import RawImage
 from .formats.vhd import VhdImage
 from .formats.vhd.footer import FOOTER_LENGTH, LARGEST_GEOMETRY, NIL_UUID, NO_OFFSET, DiskType
+from .formats.vhd.geometry import geometry_for
 from .guest.gpt_move import move_backup_gpt
 from .guest.partitions import read_partitions
 from .image import Image
 from .in_place import InPlaceResult, completed, undone
 from .outputs import OUTPUTS, TargetOptions
 from .outputs.fixed_vhd import FixedVhd
-from .repairs.geometry import geometry_of
 from .resizing import apart, check_no_snapshots, gpt_notice, move_footer
 from .targets import check_largest, checked_uuid, output_kind, source_date_epoch
 
@@ -450,7 +450,7 @@ class _Planner:
             and footer.data_offset == NO_OFFSET
             and not footer.saved_state
             and (
-                footer.geometry in (LARGEST_GEOMETRY, geometry_of(size)) or footer.chs_size == size
+                footer.geometry in (LARGEST_GEOMETRY, geometry_for(size)) or footer.chs_size == size
             )
             and footer.unique_id != NIL_UUID
             and self.unique_id in (None, str(footer.unique_id))

@@ -6,16 +6,19 @@ Source: fcntl(2), "Leases" and "Open file description locks"; qemu's image locki
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import signal
 import stat
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from ..errors import InUseError, TargetError
+from ..errors import InUseError, NoSpaceError, TargetError, WriteError
 
-__all__ = ["open_alone"]
+__all__ = ["Held", "failures", "held", "open_alone"]
 
 _FLOCK = struct.Struct("@hhqqi0q")  # struct flock: type, whence, start, length, process
 _BUSY = (errno.EAGAIN, errno.EACCES)
@@ -86,3 +89,39 @@ def _lock(fd: int, path: str) -> None:
             raise InUseError(
                 "another program holds a lock on the file", path=path, hint=HINT
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file that is changed: locked, and its name without links when it was opened.
+
+    asked: the name that was asked for, without links, which its undo file may be called after: that
+    of an interrupted change that renames it may have been called so before, or afterwards.
+    """
+
+    fd: int
+    path: str
+    asked: str
+
+
+@contextlib.contextmanager
+def held(path: str | os.PathLike[str], where: str | None = None) -> Iterator[Held]:
+    """where: the name that the file has, if not `path` (`keeping.where_it_is`)."""
+    real = os.path.realpath(path)
+    fd = open_alone(where or real)
+    try:
+        yield Held(fd, where or real, real)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def failures(path: str, what: str) -> Iterator[None]:
+    """OSError as the errors of this library."""
+    try:
+        yield
+    except OSError as error:
+        text = f"{what}: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(text, path=path, hint="free some space") from error
+        raise WriteError(text, path=path) from error

@@ -1,18 +1,13 @@
-"""The new name that a change gives a file, in the same directory: the last step of the change.
-
-Where a crash falls between it and the end of the undo file, the file is found under the name that
-it has by then: the undo file knows both.
-"""
+"""The new name that a change gives a file, in the same directory: the last step of the change."""
 
 from __future__ import annotations
 
 import os
 
 from ..errors import TargetError, TargetExistsError
-from .record import DONE, Record, names, open_record
 from .system import System
 
-__all__ = ["check_free", "give_name", "sibling", "where_it_is"]
+__all__ = ["check_free", "give_name", "sibling"]
 
 
 def sibling(path: str, name: str) -> str:
@@ -37,14 +32,14 @@ def check_free(fd: int, path: str, replace: bool) -> None:
 
 
 def give_name(fd: int, path: str, other: str, replace: bool, system: System) -> None:
-    """The open file, which is called `path` or `other`, is called `path`; durable on return.
+    """The open file, where it is called `other`, is called `path` instead; durable on return.
 
-    Raises TargetExistsError, OSError.
+    One that someone has given a third name keeps that. Raises TargetExistsError, OSError.
     """
     if _is(fd, path):
         if _is(fd, other):  # a rename by a hard link that was cut short
             system.remove(other)
-    else:
+    elif _is(fd, other):
         try:
             system.rename(other, path, replace)
         except FileExistsError as error:
@@ -52,30 +47,6 @@ def give_name(fd: int, path: str, other: str, replace: bool, system: System) -> 
                 "a file of that name appeared meanwhile", path=path, hint="move it away"
             ) from error
     system.sync_directory(path)
-
-
-def where_it_is(path: str, undo_file: str | None) -> str:
-    """Where a file is, of which a change was interrupted that renames it; else `path` itself.
-
-    Raises UndoError, OSError.
-    """
-    if os.path.lexists(path):
-        return path
-    for place in reversed(names(path, undo_file)):
-        # Whose undo file it is is asked again, when it is opened for the file that was found.
-        fd = open_record(place, None, os.O_RDONLY)
-        if fd is None:
-            continue
-        try:
-            record = Record.read(fd, place)
-        finally:
-            os.close(fd)
-        name = os.path.basename(path)
-        if record is not None and record.state != DONE and name in record.names:
-            (other,) = {*record.names} - {name}
-            found = sibling(path, other)
-            return found if os.path.lexists(found) else path
-    return path
 
 
 def _is(fd: int, path: str) -> bool:

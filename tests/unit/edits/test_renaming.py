@@ -284,3 +284,12 @@ def test_a_rename_alone_leaves_no_undo_file(tmp_path: Path) -> None:
     assert edits.apply(change) is None
     assert files(tmp_path) == {"disk.vhd": OLD}
     assert undo_files(tmp_path) == []
+
+
+def test_a_third_name_that_someone_gave_it_stays(tmp_path: Path) -> None:
+    edits.apply(make(tmp_path))
+    os.rename(tmp_path / "disk.vhd", tmp_path / "other.vhd")
+    os.rename(tmp_path / ".disk.vhd.vhdfast-undo", tmp_path / ".other.vhd.vhdfast-undo")
+    (tmp_path / "disk.vhd").write_bytes(b"another disk")
+    edits.undo(tmp_path / "other.vhd")
+    assert files(tmp_path) == {"other.vhd": OLD, "disk.vhd": b"another disk"}

@@ -26,7 +26,6 @@ from vhdfast.errors import (
     VhdfastError,
 )
 from vhdfast.outputs.fixed_vhd import FixedVhd
-from vhdfast.repairs.geometry import geometry_of
 
 from .conftest import Refused, codes, digest, fields
 
@@ -408,31 +407,6 @@ def test_geometries(write: Write, old: tuple[int, int, int], is_wrong: bool) -> 
     in_place.repair(path)
     expected = (65535, 16, 255) if is_wrong else old
     assert peek(path, 3 * MIB, 512) == make_footer(3 * MIB, geometry=expected)
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        (136365211648, (65278, 16, 255)),  # a VHD of Hyper-V 2012 R2
-        (5 << 30, (10402, 16, 63)),  # a VHD that Azure exported
-        (1 << 40, (65535, 16, 255)),
-        (3 * MIB, (90, 4, 17)),
-    ],
-)
-def test_geometries_that_others_compute(size: int, expected: tuple[int, int, int]) -> None:
-    assert geometry_of(size) == expected
-
-
-@pytest.mark.parametrize("size", ["1M", "100M", "503M", "504M", "505M", "3G", "40G", "200G"])
-def test_geometries_that_qemu_computes(
-    tmp_path: Path, qemu_img: Callable[..., str], size: str
-) -> None:
-    # qemu rounds a size up until its geometry spans it; for that size both must agree.
-    path = tmp_path / "disk.vhd"
-    qemu_img("create", "-f", "vpc", path, size)
-    footer = peek(path, 0, 512)
-    current = int.from_bytes(footer[48:56], "big")
-    assert geometry_of(current) == struct.unpack(">HBB", footer[56:60])
 
 
 def test_an_original_size_of_nothing(write: Write) -> None:
