@@ -66,7 +66,7 @@ def test_a_crash_before_every_step(keep: bool, recovery: str, tmp_path: Path) ->
     edits.apply(make(tmp_path), keep=keep, system=counting)
     begun, renamed = 0, 0
     for at in range(counting.steps):
-        for seed in range(4):
+        for seed in range(2):
             change = make(tmp_path)
             with contextlib.suppress(Crash):
                 edits.apply(change, keep=keep, system=CrashingSystem(at, random.Random(seed)))
@@ -95,7 +95,7 @@ def test_a_crash_before_every_step_of_undoing(recovery: str, tmp_path: Path) -> 
     edits.undo(tmp_path / "disk.vhd", system=counting)
     begun = 0
     for at in range(counting.steps):
-        for seed in range(4):
+        for seed in range(2):
             edits.apply(make(tmp_path))
             with contextlib.suppress(Crash):
                 edits.undo(tmp_path / "disk.vhd", system=CrashingSystem(at, random.Random(seed)))
@@ -111,7 +111,7 @@ def test_a_crash_before_every_step_of_undoing(recovery: str, tmp_path: Path) -> 
 
 
 def test_crashes_while_recovering_too(tmp_path: Path) -> None:
-    for seed in range(60):
+    for seed in range(40):
         chance = random.Random(seed)
         with contextlib.suppress(Crash):
             edits.apply(
