@@ -131,7 +131,8 @@ def _name(path: Path, record: Record, which: int) -> str | None:
     """The path of a file that has its old name again (0), or its new one (1)."""
     if not record.names:
         return None
-    return os.path.join(os.path.dirname(os.fspath(path)), record.names[which])
+    name = os.path.realpath(path) if os.path.islink(path) else os.fspath(path)
+    return os.path.join(os.path.dirname(name), record.names[which])
 
 
 def _complete(path: Path, undo_file: Path | None) -> InPlaceResult | None:

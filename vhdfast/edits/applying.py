@@ -46,6 +46,7 @@ __all__ = [
     "Completed",
     "apply",
     "check_not_interrupted",
+    "check_undo",
     "complete",
     "interrupted",
     "last_change",
@@ -200,6 +201,16 @@ def last_change(path: Path, undo_file: Path | None = None) -> Record | None:
         return None
     os.close(found.fd)
     return found.record if found.record and found.record.state == DONE else None
+
+
+def check_undo(path: Path, record: Record) -> None:
+    """Raise UndoError where something else wrote to what this change of the file wrote."""
+    states = States(record)
+    with SourceFile(path) as source, failures(source.path, "the file cannot be read"):
+        file = Held(source.fileno(), source.path, source.path)
+        if not states.is_at(file.fd, states.last):
+            raise _changed(file.path)
+        _check_cut(file, states, min(states.sizes[: states.last]))
 
 
 def undo(
