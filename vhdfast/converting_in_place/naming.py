@@ -71,11 +71,13 @@ def new_path_of(path: str, to: str, keep_name: bool) -> str:
     return os.path.join(directory, stem + OUTPUTS[to].suffix)
 
 
-def check_new_name(source: SourceFile, new: str, force: bool) -> None:
+def check_new_name(source: SourceFile, new: str, force: bool, other_way: str = "") -> None:
+    """Raise TargetError where the file cannot get this name."""
     if not edits.is_name(os.path.basename(new)):
         raise TargetError(
             f"the name {os.path.basename(new)} is too long",
             path=source.path,
             hint="--keep-name leaves the name as it is",
         )
-    edits.check_free(source.fileno(), new, force)
+    hint = f"move that file away; --force replaces it{other_way}"
+    edits.check_free(source.fileno(), new, force, hint)

@@ -107,7 +107,7 @@ class Planner:
         moved = self._moved_gpt(new) if relocate_gpt else []
         stages += moved
         if new_path != source.path:
-            check_new_name(source, new_path, force)
+            check_new_name(source, new_path, force, ", --keep-name leaves the name")
         change = None
         if stages or new_path != source.path:
             check_no_snapshots(source)

@@ -318,7 +318,8 @@ def _carry_out(
                 f"{error}; taking it back failed too: {second.strerror}, so the change is half "
                 "made",
                 path=file.path,
-                hint=f"free space or mend the disk, then say --apply or --undo; {place} is needed",
+                hint="free space or mend the disk, then run the same command again, or vhdfast "
+                f"repair --undo; {place} is needed",
             ) from error
         raise
 

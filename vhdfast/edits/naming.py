@@ -14,10 +14,10 @@ def sibling(path: str, name: str) -> str:
     return os.path.join(os.path.dirname(path), name)
 
 
-def check_free(fd: int, path: str, replace: bool) -> None:
+def check_free(fd: int, path: str, replace: bool, hint: str = "move that file away") -> None:
     """Raise TargetError where the open file cannot be given this name.
 
-    replace: a regular file there gives way.
+    replace: a regular file there gives way. hint: what to do where it may not.
     """
     if _is(fd, path) or not os.path.lexists(path):
         return
@@ -25,7 +25,7 @@ def check_free(fd: int, path: str, replace: bool) -> None:
         raise TargetExistsError(
             "the name that the file would get is taken",
             path=path,
-            hint="move that file away; --force replaces it, --keep-name leaves the name",
+            hint=hint,
         )
     if os.path.islink(path) or not os.path.isfile(path):
         raise TargetError("what has the name that the file would get is no file", path=path)
