@@ -28,6 +28,7 @@ __all__ = ["Census", "Layout", "Misplaced", "layout_of", "take_census"]
 
 SHOWN = 4  # of each kind, that are named
 SWEPT = 1 << 18  # sorted blocks that are looked at in one step
+QEMU_GAP = 4 * MIB  # behind the BAT of a VHDX that qemu-img makes
 MAX_FILE = 1 << 62  # so that a place and its sort fit 64 bits
 
 
@@ -37,7 +38,8 @@ class Layout:
 
     walk: over all that is stored; places in units of `unit` bytes. sizes: of a block of each sort.
     start_needed: bytes of a block that must lie before `end`; the rest may be cut off.
-    reserved: what no block may lie on. owned: what is used besides the blocks.
+    reserved: what no block may lie on. owned: what is used besides the blocks. slack: what may be
+    left unused, as programs align.
     name_of, entry_offset: of the index of a block.
     """
 
@@ -49,6 +51,7 @@ class Layout:
     file_size: int
     reserved: Sequence[Region]
     owned: Sequence[Region]
+    slack: int
     name_of: Callable[[int], str]
     entry_offset: Callable[[int], int]
 
@@ -210,6 +213,7 @@ def _vhd(layer: VhdImage) -> Layout | None:
         file_size=layer.source.size,
         reserved=table.reserved,
         owned=owned,
+        slack=table.stride * SECTOR - 1,
         name_of=lambda index: f"block {index}",
         entry_offset=lambda index: start + 4 * index,
     )
@@ -234,6 +238,7 @@ def _vhdx(layer: VhdxImage) -> Layout:
         file_size=table.source.size,
         reserved=table.reserved,
         owned=table.reserved,
+        slack=max(table.block_size - 1, QEMU_GAP),
         name_of=table.name_of,
         entry_offset=lambda index: table.region.offset + 8 * index,
     )
@@ -257,6 +262,7 @@ def _vdi(layer: VdiImage) -> Layout:
         file_size=layer.source.size,
         reserved=(),
         owned=(Region("header and map", 0, header.data_offset),),
+        slack=header.stride - 1,
         name_of=lambda index: f"block {index}",
         entry_offset=lambda index: header.map_offset + 4 * index,
     )
@@ -273,6 +279,7 @@ def _parallels(layer: ParallelsImage) -> Layout:
         file_size=layer.source.size,
         reserved=layer.reserved(),
         owned=[table, *layer.reserved()],
+        slack=layer.block_size - 1,
         name_of=lambda index: f"cluster {index}",
         entry_offset=layer.entry_offset,
     )

@@ -28,8 +28,9 @@ __all__ = ["Refcounts", "WrongCounts", "count_references"]
 # Host clusters that are counted at once: three bytes each, 60 MiB together.
 WINDOW = 20 << 20
 MAX_WINDOWS = 4
-MAX_TABLES = 64 * MIB  # of L1 tables, of bitmap tables and of the refcount table, each together
+MAX_TABLES = 32 * MIB  # of L1 tables, of bitmap tables and of the refcount table, each together
 MAX_L2 = 2048 * MIB  # of L2 tables, of which each is read once a window
+MAX_L2_TABLES = 1 << 20
 MAX_BITMAPS = 65535
 BATCH = 8 * MIB  # of L2 tables in one step
 STEP = 1 << 20  # refcounts in one step
@@ -102,19 +103,17 @@ class _Counting:
                 path=self.source.path,
             )
         self.blocks = self._refcount_blocks()
-        active = self._l1(self.header.l1_offset, self.header.l1_size)
+        self.active_entries = self._l1(self.header.l1_offset, self.header.l1_size)
         self.ranges: list[tuple[int, int]] = [(0, self.size)]  # (offset, bytes) used once
         self.ranges.append((self.header.l1_offset, 8 * self.header.l1_size))
-        l1 = [active & _PLACES, *self._snapshots()]
-        self.active_flags = active[active & _PLACES != 0]
-        self.active = np.unique(l1[0][l1[0] != 0])
-        named = np.concatenate(l1)
-        named = named[named != 0]
+        active = self.active_entries & _PLACES
+        self.active = np.unique(active)
+        named = np.concatenate([active, *self._snapshots()])
         self.tables, self.weights = np.unique(self._proper(named), return_counts=True)
-        if len(self.tables) * self.size > MAX_L2:
+        if len(self.tables) > min(MAX_L2_TABLES, MAX_L2 // self.size):
             raise UnsupportedImageError(
-                f"the L2 tables take {format_bytes(len(self.tables) * self.size)}, up to "
-                f"{format_bytes(MAX_L2)} are read",
+                f"{len(self.tables)} L2 tables of {format_bytes(self.size)} each, up to "
+                f"{MAX_L2_TABLES} and {format_bytes(MAX_L2)} are read",
                 path=self.source.path,
             )
         self.single = [self._proper(self.blocks[self.blocks != 0]), self._bitmaps()]
@@ -163,10 +162,13 @@ class _Counting:
         return np.trim_zeros(blocks, "b")
 
     def _l1(self, offset: int, count: int) -> Places:
+        """The entries of an L1 table that name an L2 table."""
         self.l1_bytes += 8 * count
         if self.l1_bytes > MAX_TABLES:
             raise self._too_much("L1 tables")
-        return self._words(offset, count, "L1 table")
+        entries = self._words(offset, count, "L1 table")
+        named: Places = entries[entries & _PLACES != 0]
+        return named
 
     def _snapshots(self) -> list[Places]:
         found: list[Places] = []
@@ -230,7 +232,7 @@ class _Counting:
         for weight, tables in self._by_weight():
             self._add(tables >> np.uint64(self.bits), weight)
             self._walk(tables, weight)
-        self._check_flags(self.active_flags)
+        self._check_flags(self.active_entries)
         for first in range(low, high, STEP):
             self._compare(first, self._stored(first, min(high, first + STEP)))
 
@@ -296,12 +298,13 @@ class _Counting:
                 continue
             places = entries & _PLACES
             used = ~packed & (places != 0)
+            border = places & np.uint64(self.size - 1) == 0
             if self.low == 0:
-                border = places & np.uint64(self.size - 1) != 0
                 outside = places >= np.uint64(self.clusters * self.size)
-                wrong = places[used & (border | outside)]
+                wrong = places[used & (~border | outside)]
                 self.found.misplaced.count += len(wrong) * (weight - 1)
                 self.found.misplaced.add(wrong, [0] * len(wrong), [0] * len(wrong))
+            used &= border
             self._add(places[used] >> np.uint64(self.bits), weight)
             self._check_flags(entries[used & is_active[:, None]])
 

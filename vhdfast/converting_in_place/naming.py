@@ -14,7 +14,14 @@ from ..formats.raw import RawImage
 from ..outputs import OUTPUTS
 from ..targets import output_kind
 
-__all__ = ["check_file", "check_new_name", "checked_name", "copy_hint", "new_path_of"]
+__all__ = [
+    "check_directory",
+    "check_file",
+    "check_new_name",
+    "checked_name",
+    "copy_hint",
+    "new_path_of",
+]
 
 Path = str | os.PathLike[str]
 
@@ -53,6 +60,17 @@ def check_file(path: str, keep_name: bool) -> None:
         raise TargetError(
             f"the file has {status.st_nlink} names (hard links), and would change under all of "
             "them",
+            path=path,
+            hint=copy_hint(path),
+        )
+
+
+def check_directory(path: str) -> None:
+    """Raise TargetError where neither an undo file nor a new name can be had."""
+    directory = os.path.dirname(os.path.realpath(path))
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise TargetError(
+            "you may not write to its directory, in which the undo file and the new name belong",
             path=path,
             hint=copy_hint(path),
         )

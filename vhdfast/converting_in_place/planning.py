@@ -28,7 +28,7 @@ from ..outputs import TargetOptions
 from ..outputs.fixed_vhd import FixedVhd
 from ..resizing import apart, check_no_snapshots, gpt_notice, move_footer
 from ..targets import check_largest, checked_uuid, output_kind, source_date_epoch
-from .naming import check_new_name, copy_hint
+from .naming import check_directory, check_new_name, copy_hint
 
 __all__ = ["ConvertInPlacePlan", "Planner", "kind_of", "title_of"]
 
@@ -111,6 +111,7 @@ class Planner:
         change = None
         if stages or new_path != source.path:
             check_no_snapshots(source)
+            check_directory(source.path)
             change = Change(
                 source.path,
                 title_of(image.layer.name, self.to),

@@ -99,7 +99,9 @@ def apply(
                 new = sibling(file.path, change.new_name)
                 give_name(file.fd, new, file.path, change.replace, system)
             return None
-        with failures(file.path, "the undo file cannot be written"):
+        with failures(
+            file.path, "the undo file cannot be written", "say with --undo-file where it may lie"
+        ):
             record = Record(
                 change.title,
                 name,
@@ -280,7 +282,12 @@ def _forward(fd: int, states: States, stage: int, system: System) -> None:
 def _back(fd: int, states: States, stage: int, system: System) -> None:
     """The other way round."""
     for write in states.back(stage):
-        system.write(fd, write.data, write.offset)
+        try:
+            system.write(fd, write.data, write.offset)
+        except OSError:
+            # Where the first write into a hole found no space, there is none for its zeros either.
+            if pread_all(fd, write.offset, len(write.data)) != write.data:
+                raise
     _finish_stage(fd, states.sizes[stage - 1], system)
 
 
@@ -315,13 +322,17 @@ def _carry_out(
             _take_back(file, states, stage, place, False, system)
         except OSError as second:
             raise WriteError(
-                f"{error}; taking it back failed too: {second.strerror}, so the change is half "
-                "made",
+                f"{_told(error)}; taking it back failed too: {second.strerror}, so the change is "
+                "half made",
                 path=file.path,
                 hint="free space or mend the disk, then run the same command again, or vhdfast "
                 f"repair --undo; {place} is needed",
             ) from error
         raise
+
+
+def _told(error: BaseException) -> str:
+    return error.message if isinstance(error, VhdfastError) else "interrupted"
 
 
 def _take_back(

@@ -59,6 +59,13 @@ def _open(undo_file: str, image: os.stat_result | None, access: int = os.O_RDWR)
     except OSError as error:
         raise UndoError(f"cannot be opened: {error.strerror}", path=undo_file) from error
     status = os.fstat(fd)
+    if image is not None and os.path.samestat(status, image):
+        os.close(fd)
+        raise UndoError(
+            "this is the file that is changed, not an undo file",
+            path=undo_file,
+            hint="name another file, one that is not there yet",
+        )
     image = image or status
     trusted = status.st_uid in (os.geteuid(), 0, image.st_uid)
     loose = status.st_mode & ~image.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
@@ -120,7 +127,15 @@ def latest_undo_file(
         if fd is None:
             continue
         try:
-            return Kept(fd, place, Record.read(fd, place))
+            kept = Kept(fd, place, Record.read(fd, place))
+            # What lies under a name of ours is ours; under one that was given it may be anything.
+            if kept.record is None and undo_file is not None and not Record.is_begun(fd):
+                raise UndoError(
+                    "this is no undo file, and is left as it is",
+                    path=place,
+                    hint="name one that is not there yet, or remove this one",
+                )
+            return kept
         except BaseException:
             os.close(fd)
             raise

@@ -116,7 +116,7 @@ def held(path: str | os.PathLike[str], where: str | None = None) -> Iterator[Hel
 
 
 @contextlib.contextmanager
-def failures(path: str, what: str) -> Iterator[None]:
+def failures(path: str, what: str, hint: str | None = None) -> Iterator[None]:
     """OSError as the errors of this library."""
     try:
         yield
@@ -124,4 +124,4 @@ def failures(path: str, what: str) -> Iterator[None]:
         text = f"{what}: {error.strerror}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpaceError(text, path=path, hint="free some space") from error
-        raise WriteError(text, path=path) from error
+        raise WriteError(text, path=path, hint=hint) from error

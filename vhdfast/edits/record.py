@@ -102,6 +102,14 @@ class Record:
         digest = hashlib.sha256(header[:_SUMMED] + text + data).digest()
         return (header[:_SUMMED] + digest).ljust(HEADER_LENGTH, b"\0") + text + data
 
+    @staticmethod
+    def is_begun(fd: int) -> bool:
+        """Whether a file that `read` has no record of is an undo file, for certain. Raises OSError.
+
+        A file of the user's, whose name was given by mistake, may have a zero at 511 as well.
+        """
+        return pread_all(fd, 0, len(MAGIC)) in (b"", MAGIC)
+
     @classmethod
     def read(cls, fd: int, path: str) -> Record | None:
         """The record in an undo file; None where it was never finished: then nothing was changed.

@@ -39,7 +39,7 @@ def sound_vhd(tmp_path: Path) -> Path:
 
 def sound_vhdx(tmp_path: Path) -> Path:
     path = tmp_path / "disk.vhdx"
-    return write_vhdx(path, virtual_size=SIZE, blocks={3: BODY, 1: BODY})
+    return write_vhdx(path, virtual_size=5 * SIZE, blocks={3: BODY, 1: BODY}, block_size=8 * MIB)
 
 
 def sound_vdi(tmp_path: Path) -> Path:
@@ -153,7 +153,7 @@ def test_too_many_blocks_are_undecided(tmp_path: Path, monkeypatch: pytest.Monke
     ("build", "offset"),
     [
         (sound_vhd, 1536 + 512 + 512 + 2 * MIB),
-        (sound_vhdx, 5 * MIB),
+        (sound_vhdx, 12 * MIB),
         (sound_vdi, 2 * MIB + 512),
         (sound_parallels, 2 * MIB),
     ],
@@ -203,7 +203,7 @@ def test_the_sweep_counts_what_a_plain_one_counts(
     layout = Layout(
         walk=lambda: iter([(np.arange(len(places)), places, kinds)]),
         unit=1, sizes=sizes, start_needed=0, end=end, file_size=end, reserved=regions,
-        owned=regions, name_of=str, entry_offset=lambda index: index,
+        owned=regions, slack=0, name_of=str, entry_offset=lambda index: index,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(census_of, "SWEPT", swept)

@@ -193,7 +193,7 @@ def test_shrinking_into_a_partition(write: Write, refused: Refused) -> None:
 def test_shrinking_a_disk_without_a_partition_table(write: Write, refused: Refused) -> None:
     image = SparseFile(2 * MIB + 16384)
     image.put(0x438, b"\x53\xef")
-    text = "no partition table .ext2/3/4 signature."
+    text = "no partitions .ext2/3/4 signature."
     refused(write(fixed(image)), UnprovenError, text, shrink=True)
 
 
@@ -394,7 +394,7 @@ def test_data_behind_the_footer_is_removed_on_request(write: Write, refused: Ref
     ("old", "is_wrong"),
     [
         ((65535, 16, 255), False),
-        ((90, 4, 17), False),  # what the specification gives 3 MiB: below the size
+        ((90, 4, 17), True),  # what the specification gives 3 MiB: below the size
         ((96, 4, 16), False),  # spans it exactly
         ((91, 4, 17), True),  # beyond: qemu before 2.2.1
         ((0, 0, 0), True),
@@ -407,6 +407,31 @@ def test_geometries(write: Write, old: tuple[int, int, int], is_wrong: bool) -> 
     in_place.repair(path)
     expected = (65535, 16, 255) if is_wrong else old
     assert peek(path, 3 * MIB, 512) == make_footer(3 * MIB, geometry=expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "right"),
+    [
+        ("features", 0, 2),
+        ("features", 0x13, 2),
+        ("version", 0x00010007, 0x00010000),
+        ("data_offset", 512, 2**64 - 1),
+        ("data_offset", 2**64 - 2, 2**64 - 1),
+    ],
+)
+def test_fields_that_have_one_value(write: Write, field: str, value: int, right: int) -> None:
+    path = write(fixed(disk_of(3 * MIB), **{field: value}))
+    before = digest(path)
+    assert codes(path) == [(f"footer-{field.replace('_', '-')}", True)]
+    in_place.repair(path)
+    assert peek(path, 3 * MIB, 512) == make_footer(3 * MIB, **{field: right})
+    undone(path, before)
+
+
+def test_a_fixed_disk_that_points_to_a_dynamic_header(write: Write, refused: Refused) -> None:
+    path = write(fixed(disk_of(3 * MIB), data_offset=8192))
+    poke(path, 8192, b"cxsparse")
+    refused(path, UnprovenError, "points to a dynamic header")
 
 
 def test_an_original_size_of_nothing(write: Write) -> None:

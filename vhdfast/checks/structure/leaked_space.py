@@ -31,7 +31,7 @@ class LeakedSpace(Check):
             yield self.skipped("the image has no table of blocks")
         elif census.unowned is None:
             yield self.unknown(f"{census.stored} blocks are too many to add up")
-        elif census.unowned < max(layout.sizes):
+        elif census.unowned <= layout.slack:
             yield self.passed(f"{format_bytes(census.unowned)} of the file are not used")
         else:
             yield self.failed(

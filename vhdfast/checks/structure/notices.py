@@ -17,6 +17,7 @@ OF_ITS_OWN = {
     *("footer-checksum", "footer-missing", "footers-differ", "header-checksum"),  # footer-*, vhd-*
     *("header-damaged", "region-table-damaged"),  # vhdx-headers
     "marked-corrupt",  # qcow2-corrupt
+    "grain-directory-damaged",  # vmdk-directories
 }
 
 
