@@ -41,7 +41,14 @@ from .units import SECTOR, check_align, format_bytes
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ConvertPlan", "ConvertResult", "convert", "plan_conversion"]
+__all__ = [
+    "ConvertPlan",
+    "ConvertResult",
+    "check_sector_size",
+    "convert",
+    "plan_conversion",
+    "target_size",
+]
 
 Path = str | os.PathLike[str]
 
@@ -217,11 +224,11 @@ def _prepare(
     if image.is_same_file(path):
         raise _same_file(path)
     check_jobs(jobs)
-    _check_sector_size(image, allow_4kn)
+    check_sector_size(image, allow_4kn)
     limits = kind.constraints
-    target_size = _target_size(image, limits.alignment if align is None else align, size)
-    check_largest(target_size, kind, path, "shrink the disk in the guest first")
-    output = kind(path, target_size, options)
+    rounded = target_size(image, limits.alignment if align is None else align, size)
+    check_largest(rounded, kind, path, "shrink the disk in the guest first")
+    output = kind(path, rounded, options)
     output.check_target()
     found = survey(image, kind.block_size)
     info = image.info()
@@ -238,7 +245,7 @@ def _prepare(
         target=path,
         target_format=to,
         source_size=image.virtual_size,
-        target_size=target_size,
+        target_size=rounded,
         file_size=output.largest_file(found.blocks),
         data=found.data,
         zero=found.zero,
@@ -297,7 +304,8 @@ def _spool_to_adopt(image: Image, output: FileOutput) -> Spool | None:
     return None
 
 
-def _check_sector_size(image: Image, allow_4kn: bool) -> None:
+def check_sector_size(image: Image, allow_4kn: bool) -> None:
+    """Raise UnsupportedImageError for a partition table that Azure's sectors hide."""
     if image.sector_size == SECTOR or allow_4kn:
         return
     table = contents.partition_table(image.pread, image.sector_size)
@@ -311,8 +319,8 @@ def _check_sector_size(image: Image, allow_4kn: bool) -> None:
         )
 
 
-def _target_size(image: Image, align: int, size: int | None) -> int:
-    """The virtual size that the target gets, bytes."""
+def target_size(image: Image, align: int, size: int | None) -> int:
+    """The virtual size that the target gets, bytes. Raises UsageError, ImageError."""
     if size is not None and size < image.virtual_size:
         raise UsageError(
             f"--size {size} is smaller than the disk of {format_bytes(image.virtual_size)}",

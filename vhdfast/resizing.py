@@ -27,6 +27,7 @@ from .formats import Glimpse, Notice, OpenOptions, detect
 from .formats.raw import RawImage
 from .formats.vhd import VhdImage
 from .formats.vhd.footer import FOOTER_LENGTH, LARGEST_GEOMETRY, DiskType, Footer
+from .guest import gpt_move
 from .guest.gpt_move import move_backup_gpt
 from .guest.partitions import Pread, read_partitions
 from .outputs.fixed_vhd import FixedVhd
@@ -35,6 +36,7 @@ from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 
 __all__ = [
     "ResizePlan",
+    "apart",
     "check_cut",
     "check_no_snapshots",
     "gpt_notice",
@@ -225,16 +227,21 @@ def gpt_stages(source: SourceFile, old: int, new: int) -> list[Stage]:
             hint="leave out --relocate-gpt",
         )
     known = old if table.backup is None else table.backup.offset + table.sector_size
+    return apart(move_backup_gpt(pread, table, known, new))
+
+
+def apart(moves: Iterable[gpt_move.Stage]) -> list[Stage]:
+    """The stages of a moved GPT, cut where writes lie on top of each other."""
     stages: list[Stage] = []
-    for writes in move_backup_gpt(pread, table, known, new):
-        apart: list[Write] = []
+    for writes in moves:
+        taken: list[Write] = []
         for write in writes:
             if any(write.offset < one.end and one.offset < write.offset + len(write.data)
-                   for one in apart):  # fmt: skip
-                stages.append(Stage(tuple(apart)))
-                apart = []
-            apart.append(Write(write.offset, write.data, write.what))
-        stages.append(Stage(tuple(apart)))
+                   for one in taken):  # fmt: skip
+                stages.append(Stage(tuple(taken)))
+                taken = []
+            taken.append(Write(write.offset, write.data, write.what))
+        stages.append(Stage(tuple(taken)))
     return stages
 
 

@@ -397,7 +397,8 @@ def test_no_file_outgrows_a_reader() -> None:
 # a higher room it imports in a function, where it is needed.
 LAYERS = (
     ("errors", "_native", "_codecs"),
-    ("units", "extents", "files", "monitor", "signals", "contents", "windows_names", "vmware"),
+    ("units", "extents", "files", "monitor", "renaming", "signals", "contents", "windows_names",
+     "vmware"),
     ("engine", "codecs", "ranges", "sparse", "tables", "siblings", "references", "edits"),
     ("remote", "streams", "guest"),
     ("formats",),
@@ -406,6 +407,7 @@ LAYERS = (
     ("plan", "comparing", "patched", "resizing"),
     ("copying", "hashing", "checks", "repairs"),
     ("converting", "report", "doctor", "explanations", "in_place"),
+    ("converting_in_place",),
     ("api",),
     ("cli",),
     ("qemu_img",),
