@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from . import edits
 from .edits import Step
 from .repairs import RepairKeywords, RepairOptions, RepairPlan
 from .repairs import plan_repair as plan_repair_with
-from .resizing import ResizePlan, plan_resize
+from .resizing import ResizePlan, check_undone, plan_resize
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -104,9 +105,11 @@ def undo(path: Path, *, undo_file: Path | None = None) -> InPlaceResult:
     """Take the last change of a file in place back, complete or not: its bytes and its size.
 
     Raises UndoError where there is no undo file, or where something else wrote to the file since;
+    UnprovenError where a partition or file system was enlarged since and would lose its end;
     InUseError, TargetError, WriteError.
     """
-    record = edits.undo(path, undo_file)
+    check = functools.partial(check_undone, os.fspath(path))
+    record = edits.undo(path, undo_file, check_cut=check)
     return InPlaceResult(os.fspath(path), "undone", record.title, record.steps, None, None)
 
 

@@ -22,7 +22,7 @@ from .errors import (
     UnsupportedImageError,
     UsageError,
 )
-from .files import SourceFile
+from .files import SourceFile, pread_all
 from .formats import Glimpse, Notice, OpenOptions, detect
 from .formats.raw import RawImage
 from .formats.vhd import VhdImage
@@ -37,6 +37,7 @@ __all__ = [
     "ResizePlan",
     "check_cut",
     "check_no_snapshots",
+    "check_undone",
     "gpt_notice",
     "gpt_stages",
     "move_footer",
@@ -310,6 +311,35 @@ def check_cut(source: SourceFile, old: int, new: int, relocates_gpt: bool) -> No
         if any(start <= at < end for start, end in backup):
             raise _unproven(source, "the backup of the GPT lies there; --relocate-gpt moves it", at)
         raise _unproven(source, "it is not empty", at)
+
+
+def check_undone(path: str, fd: int, size: int) -> None:
+    """Prove of a file that becomes smaller again, to `size`, that its disk does not need the end.
+
+    The guest may have enlarged a partition or its file system without writing behind that size.
+    Raises UnprovenError; of dynamic disks nothing is asked, whose end is a footer alone.
+    """
+    disk_size = os.fstat(fd).st_size
+    footer = Footer.parse(pread_all(fd, disk_size - FOOTER_LENGTH, FOOTER_LENGTH))
+    if footer is not None:
+        if footer.disk_type != DiskType.FIXED:
+            return
+        disk_size, size = disk_size - FOOTER_LENGTH, size - FOOTER_LENGTH
+
+    def pread(offset: int, length: int) -> bytes:
+        return pread_all(fd, offset, max(0, min(length, disk_size - offset)))
+
+    table = read_partitions(pread, disk_size)
+    ends = [(one.end, f"partition {one.number}") for one in table.partitions] if table else []
+    ends.append((contents.file_system_size(pread) or 0, "the file system"))
+    end, what = max(ends)
+    if end > size:
+        raise UnprovenError(
+            f"{what} ends at {end}, behind the {format_bytes(size)} that the disk would have "
+            "again: it was enlarged since",
+            path=path,
+            hint="shrink it in the guest first",
+        )
 
 
 def _check_empty(source: SourceFile, pread: Pread, start: int, end: int) -> None:

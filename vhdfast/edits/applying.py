@@ -15,6 +15,7 @@ docs/internals/in-place.md says what each crash leaves and how it goes on from t
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import SourceChangedError, TargetError, UndoError, VhdfastError, WriteError
@@ -152,10 +153,18 @@ def complete(
     return Completed(record, place if keep else None)
 
 
-def undo(path: Path, undo_file: Path | None = None, *, system: System | None = None) -> Record:
+def undo(
+    path: Path,
+    undo_file: Path | None = None,
+    *,
+    check_cut: Callable[[int, int], None] | None = None,
+    system: System | None = None,
+) -> Record:
     """Take the last change of a file back: its bytes and its size. Returns the record of it.
 
-    What lies elsewhere in the file stays as it is now. Raises UndoError where there is no undo
+    What lies elsewhere in the file stays as it is now. check_cut: called with the file's descriptor
+    and the size that it would get, where that is a smaller one and the file was written to since
+    the change was made; it raises where the end is needed. Raises UndoError where there is no undo
     file, or where the file does not hold what the change left: something else wrote to it;
     InUseError, TargetError, WriteError.
     """
@@ -169,6 +178,10 @@ def undo(path: Path, undo_file: Path | None = None, *, system: System | None = N
                 stage = states.last
             else:
                 raise _changed(file.path)
+            is_newer = os.fstat(file.fd).st_mtime_ns > os.fstat(kept).st_mtime_ns
+            is_smaller = record.old_size < states.sizes[-1]
+            if check_cut is not None and record.state == DONE and is_newer and is_smaller:
+                check_cut(file.fd, record.old_size)
             _check_cut(file, states, min(states.sizes[:stage]))
             if record.state != UNDOING:
                 mark(kept, UNDOING, system)
