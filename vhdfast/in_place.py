@@ -11,7 +11,8 @@ from . import edits
 from .edits import Step
 from .repairs import RepairKeywords, RepairOptions, RepairPlan
 from .repairs import plan_repair as plan_repair_with
-from .resizing import ResizePlan, check_undone, plan_resize
+from .resizing import ResizePlan, plan_resize
+from .shrinking import check_undone
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

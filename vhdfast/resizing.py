@@ -9,35 +9,32 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from . import contents, edits
-from .edits import Change, Stage, Write, nonzero
+from . import edits
+from .edits import Change, Stage, Write
 from .errors import (
-    ReadError,
     TargetError,
     TargetTooLargeError,
     UnprovenError,
     UnsupportedImageError,
     UsageError,
 )
-from .files import SourceFile, pread_all
+from .files import SourceFile
 from .formats import Glimpse, Notice, OpenOptions, detect
 from .formats.raw import RawImage
 from .formats.vhd import VhdImage
 from .formats.vhd.footer import FOOTER_LENGTH, LARGEST_GEOMETRY, DiskType, Footer
 from .guest.gpt_move import move_backup_gpt
-from .guest.partitions import Pread, read_partitions
+from .guest.partitions import PartitionTable, Pread, read_partitions
 from .outputs.fixed_vhd import FixedVhd
+from .shrinking import check_cut, first_outside, flat_disk, gpt_ranges
 from .siblings import newer_states
 from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 
 __all__ = [
     "ResizePlan",
-    "check_cut",
     "check_no_snapshots",
-    "check_undone",
     "gpt_notice",
     "gpt_stages",
     "move_footer",
@@ -215,9 +212,10 @@ def move_footer(old: int, length: int, new: int, footer: bytes) -> list[Stage]:
 def gpt_stages(source: SourceFile, old: int, new: int) -> list[Stage]:
     """The stages that move the backup of a GPT to the end of a disk of `new` bytes.
 
-    old: the disk's present size. Raises PartitionTableError where that cannot be done.
+    old: the disk's present size. Raises PartitionTableError where that cannot be done,
+    UnprovenError where data that belongs to no partition would be overwritten.
     """
-    pread = _disk(source, old)
+    pread = flat_disk(source, old)
     table = read_partitions(pread, old)
     if table is None:
         raise UsageError(
@@ -234,9 +232,28 @@ def gpt_stages(source: SourceFile, old: int, new: int) -> list[Stage]:
                    for one in apart):  # fmt: skip
                 stages.append(Stage(tuple(apart)))
                 apart = []
+            _check_overwritten(source, pread, table, write.offset, write.data)
             apart.append(Write(write.offset, write.data, write.what))
         stages.append(Stage(tuple(apart)))
     return stages
+
+
+def _check_overwritten(
+    source: SourceFile, pread: Pread, table: PartitionTable, offset: int, data: bytes
+) -> None:
+    """Only zeros, and what is left of the GPT itself, give way to the backup."""
+    header = table.header
+    if header is None or offset < header.first_usable_lba * table.sector_size or not any(data):
+        return
+    spared = [] if table.backup is None else gpt_ranges(table.backup)
+    at = first_outside(offset, pread(offset, len(data)), spared)
+    if at is not None:
+        raise UnprovenError(
+            "the backup of the GPT would lie on data that belongs to no partition",
+            path=source.path,
+            offset=at,
+            hint="choose another size, or leave out --relocate-gpt",
+        )
 
 
 def check_no_snapshots(source: SourceFile) -> None:
@@ -252,7 +269,7 @@ def check_no_snapshots(source: SourceFile) -> None:
 
 def gpt_notice(source: SourceFile, old: int, new: int) -> Notice | None:
     """That the backup of a GPT will not lie at the disk's end, where that is so."""
-    table = read_partitions(_disk(source, old), old)
+    table = read_partitions(flat_disk(source, old), old)
     if table is None or table.scheme != "gpt" or (new == old and table.backup_is_at_end):
         return None
     return Notice(
@@ -261,125 +278,3 @@ def gpt_notice(source: SourceFile, old: int, new: int) -> Notice | None:
         source.path,
         None if table.backup is None else table.backup.offset,
     )
-
-
-def check_cut(source: SourceFile, old: int, new: int, relocates_gpt: bool) -> None:
-    """Prove that the end of a disk, [new, old), is unused: no partition, nothing but zeros.
-
-    What is no disk of partitions, a file system on all of it, keeps its size.
-
-    relocates_gpt: the backup of a GPT may lie there, for it is moved before. Raises UnprovenError.
-    """
-    pread = _disk(source, old)
-    table = read_partitions(pread, old)
-    backup: list[tuple[int, int]] = []
-    if table is None:
-        _check_empty(source, pread, 0, new)
-    else:
-        # A boot loader of a file system on the whole disk may look like a table of nothing.
-        if table.scheme == "mbr" and not table.partitions:
-            _check_empty(source, pread, SECTOR, new)
-        for sign, name in contents.file_systems(pread):
-            if not any(one.offset <= sign < one.end for one in table.partitions):
-                raise _unproven(
-                    source,
-                    f"a signature of {name} lies outside of all partitions, and nothing tells "
-                    "where its data ends",
-                    sign,
-                )
-        if table.scheme == "gpt" and table.header is None:
-            raise _unproven(source, "the GPT is damaged, so that nothing tells where it ends", new)
-        for partition in table.partitions:
-            if partition.end > new:
-                raise _unproven(
-                    source,
-                    f"partition {partition.number} ends at {partition.end}, behind the "
-                    f"{format_bytes(new)} that would be left",
-                    partition.offset,
-                )
-        if table.backup is not None:
-            start = table.backup.entries_offset
-            backup = [
-                (start, start + table.backup.entries_space),
-                (table.backup.offset, table.backup.offset + table.sector_size),
-            ]
-    spared = backup if relocates_gpt else []
-    for offset, data in _data(source, new, old):
-        at = _first_outside(offset, data, spared)
-        if at is None:
-            continue
-        if any(start <= at < end for start, end in backup):
-            raise _unproven(source, "the backup of the GPT lies there; --relocate-gpt moves it", at)
-        raise _unproven(source, "it is not empty", at)
-
-
-def check_undone(path: str, fd: int, size: int) -> None:
-    """Prove of a file that becomes smaller again, to `size`, that its disk does not need the end.
-
-    The guest may have enlarged a partition or its file system without writing behind that size.
-    Raises UnprovenError; of dynamic disks nothing is asked, whose end is a footer alone.
-    """
-    disk_size = os.fstat(fd).st_size
-    footer = Footer.parse(pread_all(fd, disk_size - FOOTER_LENGTH, FOOTER_LENGTH))
-    if footer is not None:
-        if footer.disk_type != DiskType.FIXED:
-            return
-        disk_size, size = disk_size - FOOTER_LENGTH, size - FOOTER_LENGTH
-
-    def pread(offset: int, length: int) -> bytes:
-        return pread_all(fd, offset, max(0, min(length, disk_size - offset)))
-
-    table = read_partitions(pread, disk_size)
-    ends = [(one.end, f"partition {one.number}") for one in table.partitions] if table else []
-    ends.append((contents.file_system_size(pread) or 0, "the file system"))
-    end, what = max(ends)
-    if end > size:
-        raise UnprovenError(
-            f"{what} ends at {end}, behind the {format_bytes(size)} that the disk would have "
-            "again: it was enlarged since",
-            path=path,
-            hint="shrink it in the guest first",
-        )
-
-
-def _check_empty(source: SourceFile, pread: Pread, start: int, end: int) -> None:
-    holds = contents.describe(pread)
-    for offset, _ in _data(source, start, end):
-        raise _unproven(
-            source,
-            f"the disk has no partitions ({holds or 'unknown data'}), so that nothing tells where "
-            "its data ends",
-            offset,
-        )
-
-
-def _unproven(source: SourceFile, why: str, offset: int) -> UnprovenError:
-    return UnprovenError(
-        f"the end of the disk cannot be cut off: {why}",
-        path=source.path,
-        offset=offset,
-        hint="shrink the partitions in the guest first, or leave out --shrink",
-    )
-
-
-def _data(source: SourceFile, start: int, end: int) -> Iterable[tuple[int, bytes]]:
-    try:
-        yield from nonzero(source.fileno(), start, end)
-    except OSError as error:
-        raise ReadError(f"reading failed: {error.strerror}", path=source.path) from error
-
-
-def _first_outside(offset: int, data: bytes, spared: list[tuple[int, int]]) -> int | None:
-    """Where the first byte that is not zero lies, but for spared ranges."""
-    left = bytearray(data)
-    for start, end in spared:
-        low, high = max(start, offset), min(end, offset + len(data))
-        if low < high:
-            left[low - offset : high - offset] = bytes(high - low)
-    rest = bytes(left).lstrip(b"\0")
-    return offset + len(data) - len(rest) if rest else None
-
-
-def _disk(source: SourceFile, size: int) -> Pread:
-    """Reads a flat disk that is the first bytes of a file."""
-    return lambda offset, length: source.read(offset, max(0, min(length, size - offset)))

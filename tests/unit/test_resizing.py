@@ -213,6 +213,21 @@ def test_sgdisk_is_content_with_a_moved_backup(tmp_path: Path) -> None:
     assert "No problems found" in done.stdout
 
 
+def test_the_backup_does_not_go_on_top_of_data_outside_of_partitions(tmp_path: Path) -> None:
+    table = build_gpt.Gpt(4096)
+    table.add(1, 64, 2047, "root")
+    path = table.build().write(tmp_path / "disk.raw")
+    os.truncate(path, 4 * MIB)
+    poke(path, 4 * MIB - 1024, b"a RAID controller's")
+    refused(path, UnprovenError, "data that belongs to no partition", 4 * MIB, relocate_gpt=True)
+    poke(path, 3 * MIB - 1024, b"too")
+    poke(path, 4 * MIB - 1024, bytes(512))
+    for size in (4 * MIB, 5 * MIB):
+        assert in_place.plan_resize(path, size, relocate_gpt=True).change is not None
+    options = {"shrink": True, "relocate_gpt": True}
+    refused(path, UnprovenError, "data that belongs to no partition", 3 * MIB, **options)
+
+
 def test_a_gpt_whose_backup_stays_behind_is_noticed(tmp_path: Path) -> None:
     path = build_gpt.Gpt(4096).build().write(tmp_path / "disk.raw")
     (notice,) = in_place.plan_resize(path, 8 * MIB).notices

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..edits import nonzero
 from ..errors import ReadError, TargetTooLargeError, UsageError
 from ..outputs.fixed_vhd import FixedVhd
-from ..resizing import check_cut
+from ..shrinking import check_cut
 from ..units import SECTOR, format_bytes, round_down, round_up
 from .base import Repair
 from .draft import Draft
