@@ -462,6 +462,16 @@ def test_the_longest_name(tmp_path: Path) -> None:
     assert path.read_bytes() == OLD
 
 
+def test_two_names_that_begin_alike_have_undo_files_of_their_own(tmp_path: Path) -> None:
+    one, other = (tmp_path / ("n" * 220 + end) for end in "ab")
+    one.write_bytes(OLD)
+    edits.apply(plan(one))
+    shutil.copy(one, other)
+    with pytest.raises(UndoError, match="no undo file"):
+        edits.undo(other)
+    edits.undo(one)
+
+
 # ---- undo files from strangers ------------------------------------------------------------------
 
 
