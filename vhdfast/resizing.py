@@ -29,12 +29,13 @@ from .guest.gpt_move import move_backup_gpt
 from .guest.partitions import PartitionTable, Pread, read_partitions
 from .outputs.fixed_vhd import FixedVhd
 from .shrinking import check_cut, first_outside, flat_disk, gpt_ranges
-from .siblings import newer_states
+from .siblings import newer_states, next_part
 from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 
 __all__ = [
     "ResizePlan",
     "check_no_snapshots",
+    "check_not_split",
     "gpt_notice",
     "gpt_stages",
     "move_footer",
@@ -79,6 +80,7 @@ def plan_resize(
     """
     edits.check_not_interrupted(path, undo_file)
     with SourceFile(path) as source:
+        check_not_split(source)
         kind = _kind(source, from_format)
         footer = None if kind is RawImage else _footer(source)
         old = source.size if footer is None else footer.current_size
@@ -253,6 +255,17 @@ def _check_overwritten(
             path=source.path,
             offset=at,
             hint="choose another size, or leave out --relocate-gpt",
+        )
+
+
+def check_not_split(source: SourceFile) -> None:
+    """Raise UnprovenError where the file is the first part of a split disk: its end is no end."""
+    part = next_part(source)
+    if part is not None:
+        raise UnprovenError(
+            f"{part} lies beside it: this is the first part of a split disk",
+            path=source.path,
+            hint="join the parts into one file first, or move that file away if it is another's",
         )
 
 

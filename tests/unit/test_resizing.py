@@ -279,6 +279,12 @@ def test_a_disk_that_a_snapshot_depends_on(tmp_path: Path) -> None:
     assert in_place.resize(path, 4 * MIB).action == "unchanged"
 
 
+def test_the_first_part_of_a_split_disk(tmp_path: Path) -> None:
+    for path in (vhd(tmp_path), raw(tmp_path).rename(tmp_path / "other.vhd")):
+        path.with_suffix(".v01").touch()
+        refused(path, UnprovenError, "v01 lies beside it", 10 * MIB)
+
+
 def test_a_vhd_is_not_taken_for_a_raw_disk(tmp_path: Path) -> None:
     refused(vhd(tmp_path), UsageError, "this is a VHD", 5 * MIB, from_format="raw")
 

@@ -67,9 +67,16 @@ def _open(undo_file: str, image: os.stat_result, access: int = os.O_RDWR) -> int
             path=undo_file,
             hint="name another file, one that is not there yet",
         )
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise UndoError(
+            "this is no regular file, and so no undo file",
+            path=undo_file,
+            hint="name one that is not there yet",
+        )
     trusted = status.st_uid in (os.geteuid(), 0, image.st_uid)
     loose = status.st_mode & ~image.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if stat.S_ISREG(status.st_mode) and trusted and not loose:
+    if trusted and not loose:
         return fd
     os.close(fd)
     raise UndoError(

@@ -601,6 +601,13 @@ def test_an_undo_file_of_another_user_is_not_trusted(disk: Path, as_root: None) 
         edits.complete(disk)
 
 
+def test_a_device_named_as_undo_file_is_not_said_to_be_removed(disk: Path) -> None:
+    change = plan(disk)
+    with untouched(disk), pytest.raises(UndoError, match="no regular file") as caught:
+        edits.apply(change, "/dev/null")
+    assert "remove" not in (caught.value.hint or "")
+
+
 def test_an_undo_file_behind_a_link_is_not_followed(disk: Path) -> None:
     place = craft(disk)
     real = place.rename(disk.with_name("real"))

@@ -259,6 +259,12 @@ def test_a_parent_locator_where_the_footer_copy_belongs(write: Write, refused: R
     refused(path, UnprovenError, "a parent locator lies where the footer copy belongs")
 
 
+def test_the_first_part_of_a_split_disk_gets_no_footer(write: Write, refused: Refused) -> None:
+    path = write(dynamic().build(tail=False))
+    path.with_suffix(".v01").write_bytes(b"more blocks")
+    refused(path, UnprovenError, "disk.v01 lies beside it")
+
+
 def test_the_data_of_a_dynamic_disk_is_not_changed(
     intact: tuple[Path, bytes], refused: Refused
 ) -> None:
