@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from .edits import Completed, Record, Step
 from .repairs import RepairKeywords, RepairOptions, RepairPlan
 from .repairs import plan_repair as plan_repair_with
 from .resizing import ResizePlan, plan_resize
+from .shrinking import check_undone
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -115,9 +117,11 @@ def undo(path: Path, *, undo_file: Path | None = None) -> InPlaceResult:
     """Take the last change of a file in place back, complete or not: its bytes and its size.
 
     Raises UndoError where there is no undo file, or where something else wrote to the file since;
+    UnprovenError where a partition or file system was enlarged since and would lose its end;
     InUseError, TargetError, WriteError.
     """
-    return undone(path, edits.undo(path, undo_file))
+    check = functools.partial(check_undone, os.fspath(path))
+    return undone(path, edits.undo(path, undo_file, check_cut=check))
 
 
 def undone(path: Path, record: Record) -> InPlaceResult:

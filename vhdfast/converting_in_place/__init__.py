@@ -9,6 +9,7 @@ docs/internals/in-place.md.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 
@@ -20,6 +21,7 @@ from ..formats import OpenOptions
 from ..formats.vhd.footer import FOOTER_LENGTH
 from ..image import Image
 from ..in_place import InPlaceResult, completed, undone
+from ..shrinking import check_undone
 from .naming import check_file, check_new_name, checked_name, new_path_of
 from .planning import ConvertInPlacePlan, Planner, kind_of, title_of
 
@@ -127,7 +129,7 @@ def convert_in_place(
 
 def _act(plan: ConvertInPlacePlan, keep_undo: bool, force: bool) -> InPlaceResult:
     if plan.restores:
-        record = edits.undo(plan.path, replace=force)
+        record = edits.undo(plan.path, check_cut=functools.partial(check_undone, plan.path), replace=force)
         return dataclasses.replace(undone(plan.path, record), plan=plan)
     title = title_of(plan.source_format, plan.target_format)
     if plan.change is None:
@@ -162,7 +164,7 @@ def _go_on(path: str, to: str, keep_undo: bool, force: bool) -> InPlaceResult:
     """Bring what was interrupted to the end that is asked for now."""
     record = edits.interrupted(path)
     if record is not None and record.title == FROM_RAW and to == "raw":
-        return undone(path, edits.undo(path, replace=force))
+        return undone(path, edits.undo(path, check_cut=functools.partial(check_undone, path), replace=force))
     is_ours = record is not None and record.title.startswith("convert ")
     return completed(path, edits.complete(path, keep=keep_undo or not is_ours, replace=force))
 

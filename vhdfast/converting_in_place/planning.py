@@ -21,12 +21,11 @@ from ..formats.raw import RawImage
 from ..formats.vhd import VhdImage
 from ..formats.vhd.footer import FOOTER_LENGTH, LARGEST_GEOMETRY, NIL_UUID, NO_OFFSET, DiskType
 from ..formats.vhd.geometry import geometry_for
-from ..guest.gpt_move import move_backup_gpt
 from ..guest.partitions import read_partitions
 from ..image import Image
 from ..outputs import TargetOptions
 from ..outputs.fixed_vhd import FixedVhd
-from ..resizing import apart, check_no_snapshots, gpt_notice, move_footer
+from ..resizing import check_no_snapshots, gpt_notice, move_footer, moved_gpt
 from ..targets import check_largest, checked_uuid, output_kind, source_date_epoch
 from .naming import check_directory, check_new_name, copy_hint
 
@@ -218,11 +217,7 @@ class Planner:
         if table is None or table.scheme != "gpt":
             return []
         try:
-            return apart(
-                move_backup_gpt(
-                    image.pread, table, image.virtual_size, new, sector_size=image.sector_size
-                )
-            )
+            return moved_gpt(self.source, image.pread, table, image.virtual_size, new)
         except ImageError as error:
             error.path = image.path
             raise

@@ -18,6 +18,7 @@ docs/internals/in-place.md says what each crash leaves and how it goes on from t
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import SourceChangedError, TargetError, UndoError, VhdfastError, WriteError
@@ -219,6 +220,7 @@ def undo(
     path: Path,
     undo_file: Path | None = None,
     *,
+    check_cut: Callable[[int, int], None] | None = None,
     replace: bool = False,
     system: System | None = None,
 ) -> Record:
@@ -226,7 +228,9 @@ def undo(
 
     replace: a file that has its old name gives way.
 
-    What lies elsewhere in the file stays as it is now. Raises UndoError where there is no undo
+    What lies elsewhere in the file stays as it is now. check_cut: called with the file's descriptor
+    and the size that it would get, where that is a smaller one and the file was written to since
+    the change was made; it raises where the end is needed. Raises UndoError where there is no undo
     file, or where the file does not hold what the change left: something else wrote to it;
     InUseError, TargetError, WriteError.
     """
@@ -243,6 +247,10 @@ def undo(
                 stage = states.last
             else:
                 raise _changed(file.path)
+            is_newer = os.fstat(file.fd).st_mtime_ns > os.fstat(kept).st_mtime_ns
+            is_smaller = record.old_size < states.sizes[-1]
+            if check_cut is not None and record.state == DONE and is_newer and is_smaller:
+                check_cut(file.fd, record.old_size)
             _check_cut(file, states, min(states.sizes[:stage]))
             if record.state != UNDOING:
                 mark(kept, UNDOING, system)

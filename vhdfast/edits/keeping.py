@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ Path = str | os.PathLike[str]
 
 # Undo files of one file: changes on top of each other, of which the last is undone first.
 MAX_KEPT = 99
+MAX_NAME = 200  # bytes of the file's name in that of its undo file
 
 
 def _names(path: str, undo_file: str | None) -> list[str]:
@@ -39,7 +41,10 @@ def _names(path: str, undo_file: str | None) -> list[str]:
         return [os.path.abspath(undo_file)]
     directory, name = os.path.split(path)
     # Hidden, and short enough for file systems that allow 255 bytes.
-    short = os.fsdecode(os.fsencode(name)[:200])
+    raw = os.fsencode(name)
+    short = name
+    if len(raw) > MAX_NAME:
+        short = os.fsdecode(raw[:MAX_NAME]) + f"-{hashlib.sha256(raw).hexdigest()[:16]}"
     base = os.path.join(directory, f".{short}.vhdfast-undo")
     return [base, *(f"{base}-{number}" for number in range(2, MAX_KEPT + 1))]
 
@@ -66,10 +71,17 @@ def _open(undo_file: str, image: os.stat_result | None, access: int = os.O_RDWR)
             path=undo_file,
             hint="name another file, one that is not there yet",
         )
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise UndoError(
+            "this is no regular file, and so no undo file",
+            path=undo_file,
+            hint="name one that is not there yet",
+        )
     image = image or status
     trusted = status.st_uid in (os.geteuid(), 0, image.st_uid)
     loose = status.st_mode & ~image.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if stat.S_ISREG(status.st_mode) and trusted and not loose:
+    if trusted and not loose:
         return fd
     os.close(fd)
     raise UndoError(
