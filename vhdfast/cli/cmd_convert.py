@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..units import format_bytes, format_size
+from ._names import warn_of_suffix
 from ._options import (
     Parser,
     add_source_options,
@@ -60,7 +61,7 @@ def add_arguments(parser: Parser) -> None:
         help="read both sides back before the target gets its name, and compare",
     )  # fmt: skip
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and write no target"
+        "-n", "--dry-run", action="store_true", help="say what would be done, and write no target"
     )
     parser.add_argument("--force", action="store_true", help="replace an existing target")
     parser.add_argument(
@@ -94,6 +95,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.text(f"target: {target}")
     if args.rate == 0:
         raise UsageError("--rate 0 would never end")
+    warn_of_suffix(target, to, console)
     shared: dict[str, Any] = {
         "to": to,
         "from_format": args.from_format,

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 
 from ..units import format_bytes
+from ._names import warn_of_suffix
 from ._options import Parser, output_names, size
 from ._output import Console, columns
 
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from .. import api
     from ..outputs import OUTPUTS
 
+    warn_of_suffix(args.target, args.to, console)
     made = api.create(
         args.target,
         args.size,
