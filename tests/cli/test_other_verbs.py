@@ -111,5 +111,5 @@ def test_the_tutorial_runs_as_it_is_written(vhdfast_cli: Run, tmp_path: Path) ->
         pattern_of = ".*".join(re.escape(part) for part in wanted.split("…"))
         assert re.fullmatch(pattern_of, done.stdout.rstrip("\n"), re.DOTALL), done.stdout
         seen.append(words[1])
-    assert seen == ["info", "convert", "convert", "compare"]
+    assert seen == ["info", "convert", "convert", "check", "compare"]
     assert (tmp_path / "disk.vhd").stat().st_size == 300 * MIB + 512
