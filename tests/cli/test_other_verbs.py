@@ -70,6 +70,8 @@ def test_a_part_of_a_map_as_json(vhdfast_cli: Run, vhd: Path) -> None:
 
 def test_map_beyond_the_end(vhdfast_cli: Run, vhd: Path) -> None:
     assert vhdfast_cli("map", "--offset=12K", "disk.vhd").returncode == 2
+    done = vhdfast_cli("map", "--length=0", "disk.vhd")
+    assert (done.returncode, "--length 0" in done.stderr) == (2, True)
 
 
 def test_compare(vhdfast_cli: Run, vhd: Path, tmp_path: Path) -> None:
