@@ -95,7 +95,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.text(f"target: {target}")
     if args.rate == 0:
         raise UsageError("--rate 0 would never end")
-    warn_of_suffix(target, to, console)
     shared: dict[str, Any] = {
         "to": to,
         "from_format": args.from_format,
@@ -111,6 +110,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.dry_run:
         monitor = make_monitor(args.progress, args.quiet)
         plan = api.plan_conversion(args.source, target, monitor=monitor, **shared)
+        warn_of_suffix(target, to, console)
         _print_plan(plan, console)
         return 0
     result = api.convert(
@@ -123,6 +123,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         monitor=make_monitor(args.progress, args.quiet),
         **shared,
     )
+    warn_of_suffix(target, to, console)
     _print_result(result, console)
     return 0
 

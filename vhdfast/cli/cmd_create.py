@@ -46,7 +46,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from .. import api
     from ..outputs import OUTPUTS
 
-    warn_of_suffix(args.target, args.to, console)
     made = api.create(
         args.target,
         args.size,
@@ -57,6 +56,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         unique_id=args.uuid,
         dry_run=args.dry_run,
     )
+    warn_of_suffix(args.target, args.to, console)
     console.json("create", {**dataclasses.asdict(made), "dry_run": args.dry_run})
     lines = columns(
         [
