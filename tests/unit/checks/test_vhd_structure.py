@@ -51,6 +51,7 @@ def test_a_footer_with_a_wrong_checksum(tmp_path: Path, at_start: bool, words: s
     assert verdict(finding) == WARNING
     assert f"footer {words}" in finding.message
     assert finding.evidence[0].offset == offset + 64
+    assert finding.remedy == f"vhdfast repair {path}"
     assert verdict(one(path, "notices")) is PASS, "it is told once"
 
 
@@ -72,6 +73,7 @@ def test_footers_that_differ(tmp_path: Path) -> None:
     assert next((e.what, e.found, e.expected) for e in finding.evidence) == (
         "timestamp", "1000", "2000, as at the start",
     )  # fmt: skip
+    assert finding.remedy is not None and finding.remedy.startswith("vhdfast convert")
 
 
 def test_an_old_footer_of_511_bytes(tmp_path: Path) -> None:

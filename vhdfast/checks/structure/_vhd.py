@@ -19,7 +19,9 @@ class SparseVhdCheck(Check):
     references: ClassVar[tuple[Reference, ...]] = (VHD_SPECIFICATION,)
 
     @abstractmethod
-    def look(self, layer: VhdImage, header: DynamicHeader, table: BlockTable) -> Iterator[Finding]:
+    def look(
+        self, subject: Subject, layer: VhdImage, header: DynamicHeader, table: BlockTable
+    ) -> Iterator[Finding]:
         """What the image says."""
 
     def run(self, subject: Subject) -> Iterator[Finding]:
@@ -27,4 +29,4 @@ class SparseVhdCheck(Check):
         if not isinstance(layer, VhdImage) or layer.header is None or layer.table is None:
             yield self.skipped("this is no dynamic or differencing VHD, or it cannot be opened")
         else:
-            yield from self.look(layer, layer.header, layer.table)
+            yield from self.look(subject, layer, layer.header, layer.table)

@@ -32,7 +32,7 @@ class Qcow2Copied(RefcountCheck):
             yield self.passed("every flag agrees with the refcount")
             return
         yield self.failed(
-            f"{copied.count} entries have the wrong flag",
+            f"{copied.count} {'entry has' if copied.count == 1 else 'entries have'} the wrong flag",
             *(
                 Evidence(
                     "'copied' flag of the cluster", "set" if found else "not set",

@@ -12,6 +12,7 @@ from ...formats.vhd.footer import DiskType
 from ...tables import WINDOW_ENTRIES
 from ...units import SECTOR
 from ..base import Evidence, Finding, Severity
+from ..subject import Subject
 from ._vhd import SparseVhdCheck
 
 # 2 TiB in blocks of 2 MiB: each is a read of its own.
@@ -35,7 +36,9 @@ class VhdBitmaps(SparseVhdCheck):
     cured_by_convert = True
     order = 41
 
-    def look(self, layer: VhdImage, header: DynamicHeader, table: BlockTable) -> Iterator[Finding]:
+    def look(
+        self, subject: Subject, layer: VhdImage, header: DynamicHeader, table: BlockTable
+    ) -> Iterator[Finding]:
         if layer.footer.disk_type == DiskType.DIFFERENCING:
             yield self.skipped("in a differencing disk unmarked sectors are the parent's")
             return

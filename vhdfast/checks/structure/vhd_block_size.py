@@ -8,6 +8,7 @@ from ...formats.vhd import VhdImage
 from ...formats.vhd.dynamic import BlockTable, DynamicHeader
 from ...units import MIB, format_bytes
 from ..base import Evidence, Finding, Severity
+from ..subject import Subject
 from ._vhd import SparseVhdCheck
 
 USUAL = 2 * MIB
@@ -23,7 +24,9 @@ class VhdBlockSize(SparseVhdCheck):
     cured_by_convert = True
     order = 15
 
-    def look(self, layer: VhdImage, header: DynamicHeader, table: BlockTable) -> Iterator[Finding]:
+    def look(
+        self, subject: Subject, layer: VhdImage, header: DynamicHeader, table: BlockTable
+    ) -> Iterator[Finding]:
         evidence = Evidence(
             "block size", str(header.block_size), str(USUAL), offset=header.offset + 32
         )

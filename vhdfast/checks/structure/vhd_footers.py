@@ -20,7 +20,10 @@ class VhdFooters(Check):
         "lost the disk opens with some programs only, and nothing is in reserve. A missing footer "
         "at the end is what a copy leaves that was broken off."
     )
-    fix = "Compare the file with the original. If it is whole, `vhdfast convert` reads it."
+    fix = (
+        "Compare the file with the original: one that lacks its end has to be copied again. "
+        "`vhdfast repair` restores a damaged footer from the other one."
+    )
     references = (VHD_SPECIFICATION,)
     order = 12
 
@@ -67,7 +70,7 @@ class VhdFooters(Check):
             return self.failed(
                 f"there is no footer at the {where} of the file",
                 Evidence("cookie", repr(found[:8]), "b'conectix'", offset=offset),
-                remedy="compare the file with the original",
+                remedy=f"vhdfast repair {subject.quoted_path}",
             )
         if not footer.is_intact:
             return self.failed(
@@ -76,6 +79,6 @@ class VhdFooters(Check):
                     "checksum", f"{footer.stored_checksum:#010x}", f"{footer.checksum:#010x}",
                     offset=offset + 64,
                 ),
-                remedy="compare the file with the original",
+                remedy=f"vhdfast repair {subject.quoted_path}",
             )  # fmt: skip
         return None

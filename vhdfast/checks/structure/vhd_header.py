@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ...formats.vhd import VhdImage
 from ...formats.vhd.dynamic import BlockTable, DynamicHeader
 from ..base import Evidence, Finding, Severity
+from ..subject import Subject
 from ._vhd import SparseVhdCheck
 
 
@@ -19,10 +20,15 @@ class VhdHeader(SparseVhdCheck):
         "A wrong checksum means that something in the header changed after it was written. Others "
         "refuse the disk; it is read here where the table's length proves the header."
     )
-    fix = "Compare the file with the original. If it is whole, `vhdfast convert` reads it."
+    fix = (
+        "`vhdfast repair` sets it where the rest of the header proves itself; compare the file "
+        "with the original, where there is one."
+    )
     order = 13
 
-    def look(self, layer: VhdImage, header: DynamicHeader, table: BlockTable) -> Iterator[Finding]:
+    def look(
+        self, subject: Subject, layer: VhdImage, header: DynamicHeader, table: BlockTable
+    ) -> Iterator[Finding]:
         evidence = Evidence(
             "checksum", f"{header.stored_checksum:#010x}", f"{header.checksum:#010x}",
             offset=header.offset + 36,
@@ -32,5 +38,5 @@ class VhdHeader(SparseVhdCheck):
         else:
             yield self.failed(
                 "the checksum of the dynamic header is wrong", evidence,
-                remedy="compare the file with the original",
+                remedy=f"vhdfast repair {subject.quoted_path}",
             )  # fmt: skip

@@ -8,6 +8,7 @@ from ...formats.vhd import VhdImage
 from ...formats.vhd.dynamic import BlockTable, DynamicHeader
 from ..azure._footer import VHD_SPECIFICATION
 from ..base import Evidence, Finding, Reference, Severity
+from ..subject import Subject
 from ._vhd import SparseVhdCheck
 
 
@@ -32,7 +33,9 @@ class VhdTableSize(SparseVhdCheck):
     cured_by_convert = True
     order = 14
 
-    def look(self, layer: VhdImage, header: DynamicHeader, table: BlockTable) -> Iterator[Finding]:
+    def look(
+        self, subject: Subject, layer: VhdImage, header: DynamicHeader, table: BlockTable
+    ) -> Iterator[Finding]:
         found, needed = header.max_table_entries, table.count
         evidence = Evidence("max table entries", str(found), str(needed), offset=header.offset + 28)
         if found == needed:
