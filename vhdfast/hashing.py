@@ -299,11 +299,15 @@ def digest_line(digest: DiskDigest, path: str) -> str:
 def read_digests(path: str | os.PathLike[str]) -> list[Expected]:
     """The lines of a file of digests, as `digest_line` and sha256sum write them.
 
-    Empty lines and those that begin with # do not count. Raises ReadError where it cannot be read,
-    UsageError where a line is none, names a URL, or where there is none at all.
+    path: "-" is standard input. Empty lines and those that begin with # do not count. Raises
+    ReadError where it cannot be read, UsageError where a line is none, names a URL, or where there
+    is none at all.
     """
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        place: int | str | os.PathLike[str] = 0 if path == "-" else path
+        with open(
+            place, encoding="utf-8", errors="surrogateescape", newline="\n", closefd=place != 0
+        ) as file:
             text = file.read(MAX_DIGEST_FILE + 1)
     except OSError as error:
         raise ReadError(f"cannot be read: {error.strerror}", path=path) from error

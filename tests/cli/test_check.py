@@ -193,6 +193,12 @@ def test_several_images_end_with_a_table(check: Check, images: dict[str, str]) -
         "  no known obstacle            good.vhd",
     ]
     assert done.stderr.startswith("vhdfast: error: none.vhd: ")
+    assert done.stderr.endswith(" [image]\n")
+
+
+def test_nothing_stands_before_the_first_image(check: Check, images: dict[str, str]) -> None:
+    done = check(images["missing"], images["missing"], images["obstacle"])
+    assert done.stdout.startswith(images["obstacle"])
 
 
 def test_quiet_prints_errors_alone(check: Check, images: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,3 +131,15 @@ def test_what_is_refused(words: tuple[str, ...], status: int, cli: Cli, tmp_path
     for dry in ((), ("--dry-run",)):
         done = cli("create", *words, *dry)
         assert (done.returncode, names(tmp_path)) == (status, [])
+
+
+def test_a_name_that_says_another_format_is_warned_of(
+    vhdfast_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = vhdfast_cli("create", tmp_path / "a.qcow2", "1M")
+    assert done.returncode == 0
+    assert done.stderr.endswith("a fixed-vhd, though the name says qcow2\n")
+    again = ("convert", "-n", "--force", tmp_path / "a.qcow2", tmp_path / "b.img")
+    assert "though the name says raw" in vhdfast_cli(*again).stderr
+    assert vhdfast_cli(*again, "--to=raw").stderr == ""
+    assert vhdfast_cli("create", tmp_path / "a", "1M").stderr == ""

@@ -131,6 +131,15 @@ def test_check_of_what_was_printed(disk: Path, cli: Cli) -> None:
     assert done.stdout == "disk.raw: OK\n" * 3
 
 
+def test_a_list_on_stdin(disk: Path) -> None:
+    """As sha256sum takes it; and where it is no list."""
+    tool = f"{sys.executable} -m vhdfast hash"
+    line = f"cd {ROOT}; {tool} {disk} | {tool} --check - && echo nonsense | {tool} --check -"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, f"{disk}: OK\n")
+    assert done.stderr.startswith("vhdfast: error: -: line 1 is no digest")
+
+
 def test_check_finds_one_bit(disk: Path, cli: Cli) -> None:
     (disk.parent / "list").write_text(cli("hash", "disk.raw").stdout)
     with open(disk, "r+b") as file:

@@ -70,6 +70,8 @@ def test_a_part_of_a_map_as_json(vhdfast_cli: Run, vhd: Path) -> None:
 
 def test_map_beyond_the_end(vhdfast_cli: Run, vhd: Path) -> None:
     assert vhdfast_cli("map", "--offset=12K", "disk.vhd").returncode == 2
+    done = vhdfast_cli("map", "--length=0", "disk.vhd")
+    assert (done.returncode, "--length 0" in done.stderr) == (2, True)
 
 
 def test_compare(vhdfast_cli: Run, vhd: Path, tmp_path: Path) -> None:
@@ -111,5 +113,5 @@ def test_the_tutorial_runs_as_it_is_written(vhdfast_cli: Run, tmp_path: Path) ->
         pattern_of = ".*".join(re.escape(part) for part in wanted.split("…"))
         assert re.fullmatch(pattern_of, done.stdout.rstrip("\n"), re.DOTALL), done.stdout
         seen.append(words[1])
-    assert seen == ["info", "convert", "convert", "compare"]
+    assert seen == ["info", "convert", "convert", "check", "compare"]
     assert (tmp_path / "disk.vhd").stat().st_size == 300 * MIB + 512

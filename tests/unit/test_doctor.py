@@ -394,6 +394,9 @@ def test_a_directory(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such directory"):
         api.doctor(directory=tmp_path / "missing")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="no directory"):
+        api.doctor(directory=tmp_path / "file")
 
 
 def test_a_directory_that_takes_no_files() -> None:
@@ -401,7 +404,7 @@ def test_a_directory_that_takes_no_files() -> None:
     items = api.doctor(qemu_img="/bin/true", directory="/proc")
     found = {item.name: item for item in items if item.group == "directory"}
     problems = [name for name, item in found.items() if item.state is State.PROBLEM]
-    assert "writable" in problems
+    assert problems == ["writable"]
     assert found["free space"].details == {"free": None}
 
 

@@ -59,6 +59,7 @@ class Subject:
         self.error = error
         self.options = options
         self.monitor = Monitor()  # told of what takes long
+        self.reading: list[str] = []  # options of the command line by which it was opened
 
     # ---- the file -------------------------------------------------------------------------------
 
@@ -141,10 +142,20 @@ class Subject:
 
     @property
     def convert_command(self) -> str:
-        """The command that makes an accepted disk of it."""
-        stem, suffix = os.path.splitext(self.path)
-        target = f"{stem}-azure.vhd" if suffix.lower() == ".vhd" else f"{stem}.vhd"
-        return f"vhdfast convert {shlex.quote(self.path)} {shlex.quote(target)}"
+        """The command that makes an accepted disk of it, with what it took to read it."""
+        words = ["vhdfast", "convert", *self.reading, self.path]
+        if isinstance(self.error, UnknownFormatError) and self.image is not None:
+            words[2:2] = ["--from", "raw"]
+        if self._names_a_target:
+            stem, suffix = os.path.splitext(self.path)
+            words.append(f"{stem}-azure.vhd" if suffix.lower() == ".vhd" else f"{stem}.vhd")
+        return shlex.join(words)
+
+    @property
+    def _names_a_target(self) -> bool:
+        """Whether a target beside the source makes sense: else convert takes this directory."""
+        is_plain = self.source.stream is None and os.path.isfile(self.path)
+        return is_plain and (self.image is None or self.image.layer.options.container is None)
 
     @property
     def quoted_path(self) -> str:
@@ -220,6 +231,16 @@ def open_subject(
     Raises ReadError, UsageError and, for a file that is not there, ImageError. A file that is not
     a proper image is a subject whose `error` says so.
     """
+    with _opened(path, format, how, options) as subject:
+        named = (("--from", format), ("--disk", how.disk), ("--snapshot", how.snapshot))
+        subject.reading = [word for name, value in named if value for word in (name, value)]
+        yield subject
+
+
+@contextlib.contextmanager
+def _opened(
+    path: str, format: str | None, how: OpenOptions, options: CheckOptions
+) -> Iterator[Subject]:
     try:
         image = open_as(path, format, how)
     except ImageError as error:

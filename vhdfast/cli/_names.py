@@ -1,4 +1,4 @@
-"""Names of images on a command line or, in the place of "-", on stdin."""
+"""Names on a command line: of images, from stdin in the place of "-", and of targets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from ..errors import UsageError
+from ._output import Console
 
-__all__ = ["read_names"]
+__all__ = ["read_names", "warn_of_suffix"]
 
 CHUNK = 64 * 1024
 LONGEST = 64 * 1024  # bytes of a name: more than any system's path, or a signed URL, has
@@ -52,3 +53,14 @@ def _name(name: bytes) -> str:
     if b"\0" in name:
         raise UsageError("a name on stdin holds a NUL", hint="say --null, as for find -print0")
     return os.fsdecode(name)
+
+
+def warn_of_suffix(target: str, to: str, console: Console) -> None:
+    """Where a target is called like a format that it will not be: --to chooses, not the name."""
+    from ..formats import FORMATS
+    from ..outputs import OUTPUTS
+
+    suffix = os.path.splitext(target)[1].lower()
+    means = [kind for kind in FORMATS.values() if suffix in kind.suffixes]
+    if means and not any(OUTPUTS[to].suffix in kind.suffixes for kind in means):
+        console.warn(f"{target}: what is written is a {to}, though the name says {means[0].name}")

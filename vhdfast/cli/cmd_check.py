@@ -143,6 +143,7 @@ class _Session:
         if args.json:
             self._document = stack.enter_context(ReportFile(JsonReport, STDOUT, run))
         self._names: Iterator[str] = read_names(args.images, args.null)
+        self._has_told = False
         self._has_text = not any(report.is_stdout for report in self._reports)
 
     def check_all(self) -> int:
@@ -193,7 +194,8 @@ class _Session:
     def _tell(self, image: CheckedImage) -> None:
         from ..report.text import image_lines
 
-        separator: list[Line] = [[]] if self._summary.total else []
+        separator: list[Line] = [[]] if self._has_told else []
+        self._has_told = True
         lines = image_lines(image, self._console.width, self._args.show_all, self._run.strict)
         self._print(itertools.chain(separator, lines))
         self._summary.image(image)
@@ -232,7 +234,8 @@ class _Session:
                 raise error
             self._names = itertools.chain([following], self._names)
         self._summary.error(path, error)
-        self._console.error(str(error) if error.path is not None else f"{path}: {error}")
+        text = str(error) if error.path is not None else f"{path}: {error}"
+        self._console.error(f"{text} [{error.code}]")
 
 
 def _open_reports(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..units import format_bytes, format_size
 from ._convert_in_place import refuse_without, run_in_place
+from ._names import warn_of_suffix
 from ._options import (
     Parser,
     add_source_options,
@@ -63,7 +64,7 @@ def add_arguments(parser: Parser) -> None:
         help="read both sides back before the target gets its name, and compare",
     )  # fmt: skip
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and write no target"
+        "-n", "--dry-run", action="store_true", help="say what would be done, and write no target"
     )
     parser.add_argument("--force", action="store_true", help="replace an existing target")
     parser.add_argument(
@@ -126,6 +127,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.dry_run:
         monitor = make_monitor(args.progress, args.quiet)
         plan = api.plan_conversion(args.source, target, monitor=monitor, **shared)
+        warn_of_suffix(target, to, console)
         _print_plan(plan, console)
         return 0
     result = api.convert(
@@ -138,6 +140,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         monitor=make_monitor(args.progress, args.quiet),
         **shared,
     )
+    warn_of_suffix(target, to, console)
     _print_result(result, console)
     return 0
 

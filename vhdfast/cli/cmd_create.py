@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 
 from ..units import format_bytes
+from ._names import warn_of_suffix
 from ._options import Parser, output_names, size
 from ._output import Console, columns
 
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         unique_id=args.uuid,
         dry_run=args.dry_run,
     )
+    warn_of_suffix(args.target, args.to, console)
     console.json("create", {**dataclasses.asdict(made), "dry_run": args.dry_run})
     lines = columns(
         [

@@ -31,8 +31,9 @@ def add_arguments(parser: Parser) -> None:
         "images", metavar="IMAGE", nargs="*", help="image file, block device or URL"
     )
     parser.add_argument(
-        "--check", metavar="FILE", help="hash the images named in FILE, and compare with it"
-    )
+        "--check", metavar="FILE",
+        help="hash the images named in FILE (- is stdin), and compare with it",
+    )  # fmt: skip
     parser.add_argument(
         "--plain", action="store_true",
         help="the SHA-256 of the disk as a raw file, as sha256sum prints it: hashes every zero",

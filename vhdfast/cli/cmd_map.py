@@ -51,6 +51,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with open_image(
         args.image, args.from_format, monitor=monitor, **read_options(args)
     ) as image:
+        if args.length == 0:
+            raise UsageError("--length 0 leaves nothing to show")
         left = image.virtual_size - args.offset
         length = left if args.length is None else min(args.length, left)
         if length <= 0:

@@ -129,8 +129,7 @@ def convert_in_place(
 
 def _act(plan: ConvertInPlacePlan, keep_undo: bool, force: bool) -> InPlaceResult:
     if plan.restores:
-        record = edits.undo(plan.path, check_cut=functools.partial(check_undone, plan.path), replace=force)
-        return dataclasses.replace(undone(plan.path, record), plan=plan)
+        return dataclasses.replace(_undo(plan.path, force), plan=plan)
     title = title_of(plan.source_format, plan.target_format)
     if plan.change is None:
         return InPlaceResult(plan.path, "unchanged", title, (), None, plan)
@@ -164,9 +163,14 @@ def _go_on(path: str, to: str, keep_undo: bool, force: bool) -> InPlaceResult:
     """Bring what was interrupted to the end that is asked for now."""
     record = edits.interrupted(path)
     if record is not None and record.title == FROM_RAW and to == "raw":
-        return undone(path, edits.undo(path, check_cut=functools.partial(check_undone, path), replace=force))
+        return _undo(path, force)
     is_ours = record is not None and record.title.startswith("convert ")
     return completed(path, edits.complete(path, keep=keep_undo or not is_ours, replace=force))
+
+
+def _undo(path: str, force: bool) -> InPlaceResult:
+    check = functools.partial(check_undone, path)
+    return undone(path, edits.undo(path, check_cut=check, replace=force))
 
 
 def _record_of(path: str) -> Record | None:

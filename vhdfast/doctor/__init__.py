@@ -22,7 +22,9 @@ for _module in pkgutil.iter_modules(__path__):
 def examine(request: Request) -> tuple[Item, ...]:
     """All examinations, in their order. Raises UsageError where the request names what is not."""
     if not os.path.isdir(request.directory):
-        raise UsageError("there is no such directory", path=request.directory)
+        there = os.path.lexists(request.directory)
+        message = "this is no directory" if there else "there is no such directory"
+        raise UsageError(message, path=request.directory)
     found: list[Item] = []
     for kind in sorted(EXAMINATIONS.values(), key=lambda each: (each.order, each.name)):
         try:

@@ -119,7 +119,7 @@ def _no_version(program: str, asked: Ran, details: dict[str, Any]) -> Item:
             "program", State.PROBLEM, f"{program} does not tell its version: {asked.failure}",
             remedy=f"install it again, or convert without it: {OURS}", details=details,
         )  # fmt: skip
-    said = printable(asked.output.strip(), 100) or "nothing"
+    said = printable(asked.output.strip().partition("\n")[0], 100) or "nothing"
     return Item(
         "program", State.WARNING, f"{program} tells no version of qemu-img, but: {said}",
         details=details,

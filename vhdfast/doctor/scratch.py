@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import tempfile
 from abc import abstractmethod
@@ -12,8 +11,6 @@ from collections.abc import Iterator
 from .base import Examination, Item, Request
 
 __all__ = ["DirectoryExamination", "scratch_file"]
-
-NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class DirectoryExamination(Examination):
@@ -27,10 +24,11 @@ class DirectoryExamination(Examination):
 
     def run(self, request: Request) -> Iterator[Item]:
         try:
-            yield from self.look(request.directory)
-        except OSError as error:
-            if error.errno not in NOT_WRITABLE:
-                raise
+            with scratch_file(request.directory):
+                pass
+        except OSError:
+            return
+        yield from self.look(request.directory)
 
 
 @contextlib.contextmanager

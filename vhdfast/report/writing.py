@@ -90,7 +90,9 @@ class ReportFile:
 
     def close(self) -> None:
         self._report.close()
-        self._out.close()
+        # What a full disk has not taken is written once more here; the report is no good anyway.
+        with contextlib.suppress(OSError):
+            self._out.close()
         if self._temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary)

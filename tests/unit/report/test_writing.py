@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import threading
 from pathlib import Path
@@ -113,6 +114,18 @@ def test_a_disk_that_is_full_is_a_typed_error() -> None:
         write("/dev/full")
     assert caught.value.path == "/dev/full"
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    """What the buffer still holds is refused a second time where the file is closed."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        with pytest.raises(WriteError, match="the report cannot be written: File too large"):
+            write(tmp_path / "check.json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_pipe_gets_the_report_at_the_end(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ class OsDiskSize(Check):
         "for generation 2. Data disks (--role data) are not limited by it."
     )
     why = (
-        "A generation 1 machine boots by BIOS and an MBR, which ends at 2 TiB; Azure refuses a "
-        "larger OS disk when the machine is created."
+        "Azure refuses an OS disk of more than 4095 GiB. Microsoft supports more than 2 TiB for "
+        "generation 2 only: generation 1 boots by BIOS, and an MBR does not reach further. Such a "
+        "machine may be created all the same, and fail or see the first 2 TiB alone."
     )
     fix = (
         "Shrink the disk in the guest, move data to disks of their own, or make the guest boot by "

@@ -40,13 +40,13 @@ class WholeMib(Check):
         if size == wanted:
             yield self.passed(f"the virtual size is {size // MIB} MiB", evidence)
             return
-        reply = f"Azure would say: '… has an unsupported virtual size of {size} bytes. The size "
-        reply += "must be a whole number (in MBs).'"
+        reply = f"'… has an unsupported virtual size of {size} bytes. The size must be a whole "
+        reply += "number (in MBs).'"
         yield self.failed(
             f"the virtual size of {size} bytes is no whole number of MiB; it should be "
             f"{format_bytes(wanted)}, a file of {wanted + FOOTER_LENGTH} bytes",
             evidence,
-            Evidence("answer of Azure", reply),
+            Evidence("Azure would say", reply),
             remedy=f"vhdfast repair {subject.quoted_path}"
             if subject.is_fixed_vhd
             else subject.convert_command,
