@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 
@@ -34,13 +33,16 @@ class System:
 
     def sync_directory(self, path: str) -> None:
         """Make the names in the directory of `path` durable."""
-        # Some network file systems refuse this; they keep names on the server.
-        with contextlib.suppress(OSError):
+        try:
             fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+        except OSError as error:
+            # Some network file systems refuse this; they keep names on the server.
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):
+                raise
 
     def rename(self, old: str, new: str, replace: bool) -> None:
         """FileExistsError where the new name is taken, unless it may be replaced."""

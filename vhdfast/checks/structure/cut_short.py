@@ -32,9 +32,11 @@ class CutShort(Check):
         _ = subject.map_error  # the walk brings the notices up
         found = [notice for notice in subject.image.notices if notice.code in CODES]
         for notice in found:
-            yield self.failed(
-                notice.message, Evidence("end of the file", notice.message, offset=notice.offset),
-                remedy=self.fix,
-            )  # fmt: skip
+            end = Evidence("end of the file", notice.message, offset=notice.offset)
+            if notice.code == "short-block":
+                # Nothing in the file tells one from the other.
+                yield self.unknown(notice.message, end, remedy=self.fix)
+            else:
+                yield self.failed(notice.message, end, remedy=self.fix)
         if not found:
             yield self.passed("no block is cut by the end of the file")
