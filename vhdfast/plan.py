@@ -15,15 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cloning import Cloning
 from .extents import ExtentMap, Kind, Rows, clip, concatenate
 from .image import Image
 from .ranges import busy_ranges
 from .units import MIB, round_down, round_up
 
-__all__ = ["Segment", "Survey", "blocks", "segments", "survey"]
+__all__ = ["Segment", "Survey", "blocks", "segment_budget", "segments", "survey"]
 
 SEGMENT_BYTES = 16 * MIB
 SEGMENT_ROWS = 8192
+# The same where nearly all is cloned, which takes about as long for many bytes as for few.
+CLONED_SEGMENT_BYTES = 256 * MIB
+NEARLY_ALL = 15 / 16
 CUT_ALIGNMENT = MIB
 
 
@@ -45,7 +49,8 @@ class Segment:
 class Survey:
     """What a walk over the whole map found, in bytes; the first window is kept if it is all.
 
-    blocks: how many blocks hold data, where their size was given.
+    blocks: how many blocks hold data, where their size was given. cloneable: of the data, what need
+    not be copied.
     """
 
     virtual_size: int
@@ -53,14 +58,17 @@ class Survey:
     zero: int
     whole: ExtentMap | None
     blocks: int = 0
+    cloneable: int = 0
 
 
-def survey(image: Image, block_size: int = 0) -> Survey:
+def survey(image: Image, block_size: int = 0, cloning: Cloning | None = None) -> Survey:
     """Walk the map once: how much there is to copy. Memory does not grow with the image."""
-    data = count = counted_to = 0
+    data = count = counted_to = cloneable = 0
     whole: ExtentMap | None = None
     for window in image.windows():
         data += window.bytes_of(Kind.DATA, Kind.COMPRESSED)
+        if cloning is not None:
+            cloneable += cloning.count(window.rows)
         if block_size:
             for low, high in busy_ranges([window.rows], block_size):
                 # The first block may have been counted with the window before.
@@ -68,19 +76,22 @@ def survey(image: Image, block_size: int = 0) -> Survey:
                 counted_to = high
         if window.offset == 0 and window.end == image.virtual_size:
             whole = window
-    return Survey(image.virtual_size, data, image.virtual_size - data, whole, count)
+    zero = image.virtual_size - data
+    return Survey(image.virtual_size, data, zero, whole, count, cloneable)
 
 
-def segments(image: Image, known: ExtentMap | None = None) -> Iterator[Segment]:
+def segments(
+    image: Image, known: ExtentMap | None = None, budget: int = SEGMENT_BYTES
+) -> Iterator[Segment]:
     """The segments of an image, in ascending order, one window of its map at a time.
 
-    known: the map of the whole disk where the caller has it already.
+    known: the map of the whole disk where the caller has it already. budget: bytes of data in one.
     """
     alignment = CUT_ALIGNMENT
     if image.layer.unit_size > alignment:
         alignment = round_up(image.layer.unit_size, CUT_ALIGNMENT)
     for rows, start, end in _parts(image, known, alignment):
-        yield from _cut(rows, start, end, alignment)
+        yield from _cut(rows, start, end, alignment, budget)
 
 
 def blocks(image: Image, block_size: int, known: ExtentMap | None = None) -> Iterator[Segment]:
@@ -121,7 +132,13 @@ def _parts(
             kept = [rows] if len(rows) else []
 
 
-def _cut(rows: Rows, start: int, end: int, alignment: int) -> Iterator[Segment]:
+def segment_budget(found: Survey) -> int:
+    """Bytes of data that a segment of the surveyed image may hold."""
+    is_cloned = found.cloneable > 0 and found.cloneable >= NEARLY_ALL * found.data
+    return CLONED_SEGMENT_BYTES if is_cloned else SEGMENT_BYTES
+
+
+def _cut(rows: Rows, start: int, end: int, alignment: int, budget: int) -> Iterator[Segment]:
     """Cut rows of [start, end) into segments; a Python step for each segment, not for each row."""
     ends = rows["offset"] + rows["length"]
     totals = np.zeros(len(rows) + 1, dtype=np.uint64)
@@ -132,7 +149,7 @@ def _cut(rows: Rows, start: int, end: int, alignment: int) -> Iterator[Segment]:
             yield Segment(start, end - start, rows[:0], 0)
             return
         into = max(0, start - int(rows[first]["offset"]))
-        target = int(totals[first]) + into + SEGMENT_BYTES
+        target = int(totals[first]) + into + budget
         last = min(
             int(np.searchsorted(totals, np.uint64(target), side="left")) - 1,
             first + SEGMENT_ROWS,
