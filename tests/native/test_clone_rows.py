@@ -110,9 +110,7 @@ def test_row_within_one_block_is_left(native, target, source, clone):
 
 
 @pytest.mark.parametrize(("start", "file_offset"), [(0, 512), (512, 0), (512, BLOCK)])
-def test_source_at_no_border_of_a_block_is_left(
-    native, target, source, clone, start, file_offset
-):
+def test_source_at_no_border_of_a_block_is_left(native, target, source, clone, start, file_offset):
     row = (0, 2 * BLOCK, DATA, 0, file_offset)
     fd = source(noise(5 * BLOCK))
     answer = clone([(fd, 4 * BLOCK, start, BLOCK)], [row], target, 2 * BLOCK)
