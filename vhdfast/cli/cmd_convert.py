@@ -52,7 +52,8 @@ def add_arguments(parser: Parser) -> None:
         "--size", type=size, metavar="SIZE", help="make the disk this large (never smaller)"
     )
     parser.add_argument(
-        "--allocate", action="store_true", help="reserve all of the target's bytes, leave no holes"
+        "--allocate", action="store_true",
+        help="reserve all of the target's bytes, leave no holes and share none with the source",
     )
     parser.add_argument(
         "--no-clone", dest="clone", action="store_false",
