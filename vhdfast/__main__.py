@@ -9,9 +9,12 @@ from . import __version__
 
 def main() -> None:
     # Scripts ask for the version often: nothing is imported for it.
-    if sys.argv[1:] in (["--version"], ["-V"]):
-        print(f"vhdfast {__version__}")
-        return
+    if sys.argv[1:] in (["--version"], ["-V"]) and sys.stdout is not None:
+        try:
+            print(f"vhdfast {__version__}", flush=True)
+            return
+        except OSError:
+            pass  # what is run below says so
     from .cli import main as cli_main
 
     sys.exit(cli_main())

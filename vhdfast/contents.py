@@ -6,9 +6,9 @@ conversion refuses partition tables that a disk of 512-byte sectors would not sh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-__all__ = ["HEAD_LENGTH", "describe", "partition_table"]
+__all__ = ["HEAD_LENGTH", "describe", "file_systems", "partition_table"]
 
 # The farthest sign is the btrfs superblock's, at 64 KiB + 64.
 HEAD_LENGTH = 0x11000
@@ -60,14 +60,20 @@ def partition_table(read_at: ReadAt, sector_size: int) -> str | None:
     return "MBR" if _has_mbr(read_at(0, 512)) else None
 
 
+def file_systems(read_at: ReadAt) -> Iterator[tuple[int, str]]:
+    """(offset of its signature, name) of what may be a file system, or the like, from byte 0 on."""
+    for offset, magic, name in _FILE_SYSTEMS:
+        if read_at(offset, len(magic)) == magic:
+            yield offset, name
+
+
 def describe(read_at: ReadAt) -> str | None:
     """What a disk holds ("a GPT partition table", "XFS signature"), None if it shows nothing."""
     for sector_size in (512, 4096):
         if read_at(sector_size, 8) == b"EFI PART":
             return f"a GPT partition table ({sector_size}-byte sectors)"
-    for offset, magic, name in _FILE_SYSTEMS:
-        if read_at(offset, len(magic)) == magic:
-            return f"{name} signature"
+    for _, name in file_systems(read_at):
+        return f"{name} signature"
     sector = read_at(0, 512)
     if _has_mbr(sector):
         return "an MBR partition table"

@@ -12,6 +12,7 @@ from . import contents
 from .cloning import Cloning
 from .comparing import verify
 from .copying import Copied, copy
+from .edits import check_not_interrupted
 from .errors import (
     NoSpaceError,
     TargetError,
@@ -19,7 +20,7 @@ from .errors import (
     UsageError,
     VerifyError,
 )
-from .files import Source
+from .files import Source, is_url
 from .formats import Notice, OpenOptions, ReadOptions
 from .image import Image, open_as, open_image
 from .monitor import Monitor
@@ -134,6 +135,7 @@ def convert(
             before=lambda packed: _check_before_unpacking(packed, path, to, align, options, jobs),
         ),
     )  # fmt: skip
+    _check_whole(source)
     with open_as(source, from_format, how) as image:
         output, plan, found, cloning = _prepare(
             image, path, to, align, size, options, allow_4kn, jobs, clone
@@ -198,6 +200,7 @@ def plan_conversion(
     Writes no target; a compressed source is unpacked to a temporary file, of which `monitor` is
     told.
     """
+    _check_whole(source)
     with open_image(source, from_format, monitor=monitor, **reading) as image:
         options = TargetOptions(force, allocate)
         path = os.fspath(target)
@@ -274,6 +277,12 @@ def _with_patches(
     return dataclasses.replace(
         plan, gpt_moved=bool(patches), space_needed=plan.space_needed + more
     )
+
+
+def _check_whole(source: Path) -> None:
+    """Raise UndoError where a change in place of the source was begun and not ended."""
+    if not is_url(source) and os.path.isfile(source):
+        check_not_interrupted(source)
 
 
 def _same_file(path: str) -> TargetError:

@@ -265,14 +265,27 @@ def gpt_notice(source: SourceFile, old: int, new: int) -> Notice | None:
 def check_cut(source: SourceFile, old: int, new: int, relocates_gpt: bool) -> None:
     """Prove that the end of a disk, [new, old), is unused: no partition, nothing but zeros.
 
+    What is no disk of partitions, a file system on all of it, keeps its size.
+
     relocates_gpt: the backup of a GPT may lie there, for it is moved before. Raises UnprovenError.
     """
     pread = _disk(source, old)
     table = read_partitions(pread, old)
     backup: list[tuple[int, int]] = []
     if table is None:
-        _check_empty(source, pread, new)
+        _check_empty(source, pread, 0, new)
     else:
+        # A boot loader of a file system on the whole disk may look like a table of nothing.
+        if table.scheme == "mbr" and not table.partitions:
+            _check_empty(source, pread, SECTOR, new)
+        for sign, name in contents.file_systems(pread):
+            if not any(one.offset <= sign < one.end for one in table.partitions):
+                raise _unproven(
+                    source,
+                    f"a signature of {name} lies outside of all partitions, and nothing tells "
+                    "where its data ends",
+                    sign,
+                )
         if table.scheme == "gpt" and table.header is None:
             raise _unproven(source, "the GPT is damaged, so that nothing tells where it ends", new)
         for partition in table.partitions:
@@ -299,13 +312,13 @@ def check_cut(source: SourceFile, old: int, new: int, relocates_gpt: bool) -> No
         raise _unproven(source, "it is not empty", at)
 
 
-def _check_empty(source: SourceFile, pread: Pread, size: int) -> None:
+def _check_empty(source: SourceFile, pread: Pread, start: int, end: int) -> None:
     holds = contents.describe(pread)
-    for offset, _ in _data(source, 0, size):
+    for offset, _ in _data(source, start, end):
         raise _unproven(
             source,
-            f"the disk has no partition table ({holds or 'unknown data'}), so that nothing tells "
-            "where its data ends",
+            f"the disk has no partitions ({holds or 'unknown data'}), so that nothing tells where "
+            "its data ends",
             offset,
         )
 

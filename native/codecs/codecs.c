@@ -48,8 +48,33 @@ void vfc_destroy(void *opaque)
     free(state);
 }
 
-/* Until the output is full. A stream that ends before is too short; one that goes on is not our
- * affair. */
+/* Bytes behind those that are wanted: a writer's padding, and no reason to work for hours. */
+#define MAX_EXCESS (4u << 20)
+
+/* Go on behind a full output, to the checksum that follows all of it. What ends before is accepted:
+ * the input may have been cut behind what is wanted. */
+static int is_rest_sound(z_stream *stream)
+{
+    uint8_t spare[4096];
+    for (uint32_t excess = 0; excess <= MAX_EXCESS;) {
+        const uInt before = stream->avail_in;
+        stream->next_out = spare;
+        stream->avail_out = sizeof spare;
+        const int answer = inflate(stream, Z_FINISH);
+        const uInt made = (uInt)sizeof spare - stream->avail_out;
+        if (answer == Z_STREAM_END)
+            return 1;
+        if (answer != Z_OK && answer != Z_BUF_ERROR)
+            return 0;
+        if (made == 0 && stream->avail_in == before)
+            return 1;
+        excess += made;
+    }
+    return 0;
+}
+
+/* Until the output is full; a stream that ends before is too short. What follows behind it counts
+ * where a checksum covers it. */
 static int inflate_plain(struct state *state, int has_header, const uint8_t *packed,
                          size_t packed_length, uint8_t *out, size_t out_length)
 {
@@ -71,12 +96,11 @@ static int inflate_plain(struct state *state, int has_header, const uint8_t *pac
     const int answer = inflate(stream, Z_FINISH);
     if (answer == Z_NEED_DICT || answer == Z_MEM_ERROR || answer == Z_STREAM_ERROR)
         return -1;
-    /* inflate goes on behind a full output as long as no byte comes out. With a header, that is to
-     * the checksum, which counts where the input holds it. Without one there is nothing to learn:
-     * a stream that lacks its final block has slack there, which is no next block. */
-    if (answer == Z_DATA_ERROR && has_header)
+    /* Without a header there is nothing to learn behind a full output: a stream that lacks its final
+     * block has slack there, which is no next block. */
+    if (stream->avail_out != 0 || (answer == Z_DATA_ERROR && has_header))
         return -1;
-    return stream->avail_out == 0 ? 0 : -1;
+    return !has_header || answer == Z_STREAM_END || is_rest_sound(stream) ? 0 : -1;
 }
 
 /* libzstd may be built to read frames from before RFC 8878 too: older code, with its own holes. */

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support import MIB
 from tests.support.build_vhd import fixed
 
@@ -84,3 +86,44 @@ def test_warnings_do_not_print_names_as_they_are(
     assert "a?[2Jb.vmdk was not closed properly" in done.stderr
     assert is_printable(done.stdout)
     assert is_printable(done.stderr)
+
+
+# ---- where nothing can be printed ----------------------------------------------------------------
+
+
+def shell(line: str, *names: object) -> subprocess.CompletedProcess[bytes]:
+    """A line of sh with $0 for `python -m vhdfast`'s Python and $1 … for names."""
+    words = ["sh", "-c", line, sys.executable, *map(str, names)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True)
+
+
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("words", ["--version", "--help", "man", "info $1", "check --json $1"])
+def test_a_result_that_cannot_be_printed_is_an_error(
+    words: str, where: str, tmp_path: Path
+) -> None:
+    done = shell(f'"$0" -m vhdfast {words} {where}', fixed_vhd(tmp_path / "a.vhd"))
+    assert done.returncode == 5
+    assert done.stderr.startswith(b"vhdfast: error: ") and done.stderr.endswith(b" [write]\n")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("where", [">/dev/full", ">&-", "| true; exit ${PIPESTATUS[0]}"])
+def test_an_error_keeps_its_status_where_its_json_cannot_be_printed(
+    where: str, tmp_path: Path
+) -> None:
+    words = ["bash", "-c", f'"$0" -m vhdfast info --json $1 {where}', sys.executable]
+    done = subprocess.run([*words, str(tmp_path / "none")], cwd=ROOT, capture_output=True)
+    assert done.returncode == 4
+    assert b"No such file or directory" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_nothing_is_printed_into_files_where_the_standard_streams_are_closed(
+    tmp_path: Path,
+) -> None:
+    """A file that is opened then would get the number of standard output."""
+    source, target = fixed_vhd(tmp_path / "a.vhd"), tmp_path / "b.raw"
+    done = shell('"$0" -m vhdfast convert --to=raw "$1" "$2" <&- >&- 2>&-', source, target)
+    assert done.returncode == 5
+    assert target.read_bytes() == bytes(MIB)
+    assert sorted(os.listdir(tmp_path)) == ["a.vhd", "b.raw"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import json
 import os
 import stat
@@ -30,7 +31,9 @@ from vhdfast.extents import Kind, concatenate
 from vhdfast.streams import STREAMS, Spool
 
 from . import neighbours
+from .broken import Broken
 from .encoding import DETECT, GUESS, SECOND, SNAPSHOT, Input
+from .higher import HIGHER
 
 __all__ = ["Box", "Broken", "Outcome", "check", "targets"]
 
@@ -65,10 +68,6 @@ def _fill_up(
     write(self, offset, piece)
 
 
-class Broken(AssertionError):
-    """A promise that an input breaks."""
-
-
 @dataclass
 class Outcome:
     """What became of an input. error: the code of its VhdfastError, "" where it was read."""
@@ -80,13 +79,15 @@ class Outcome:
 
 
 def targets() -> dict[str, str]:
-    """{name: suffix} of all that can be opened: formats, containers, streams, by registration."""
+    """{name: suffix} of all that can be opened: formats, containers, streams, by registration;
+    and of what stands on them (`higher`)."""
     kinds: dict[str, Any] = dict(formats.FORMATS)
     for module, table in (("containers", "CONTAINERS"), ("streams", "STREAMS")):
         with contextlib.suppress(ImportError):
             found = getattr(__import__(f"vhdfast.{module}", fromlist=[table]), table)
             kinds |= found if isinstance(found, dict) else {kind.name: kind for kind in found}
-    return {name: next(iter(kind.suffixes), "") for name, kind in sorted(kinds.items())}
+    opened = {name: next(iter(kind.suffixes), "") for name, kind in sorted(kinds.items())}
+    return opened | {name: target.suffix for name, target in HIGHER.items()}
 
 
 class Box:
@@ -155,7 +156,8 @@ class Box:
 def check(box: Box, name: str, packed: bytes) -> Outcome:
     """Open, describe, map and read the input as format `name`. Raises Broken."""
     made = Input.unpack(packed)
-    path = box.path(name)
+    higher = HIGHER.get(name)
+    path = box.path(name) if higher is None else box.folder / higher.name(made.flags)
     if name in STREAMS and made.size > STREAM_BYTES:
         return Outcome("too-long", 0, 0)
     try:
@@ -166,7 +168,7 @@ def check(box: Box, name: str, packed: bytes) -> Outcome:
     resident = _reset_peak()
     started, wall = time.process_time(), time.monotonic()
     error = ""
-    walk = _Walk(box, name, path, made.flags)
+    walk: Any = (higher or functools.partial(_Walk, name=name))(box, path=path, flags=made.flags)
     try:
         with box.watch():
             walk.run()
@@ -207,7 +209,7 @@ def _check_error(problem: VhdfastError) -> None:
 class _Walk:
     """One opening of the input."""
 
-    def __init__(self, box: Box, name: str, path: Path, flags: int) -> None:
+    def __init__(self, box: Box, *, name: str, path: Path, flags: int) -> None:
         self.name: str | None = name if name in formats.FORMATS and not flags & DETECT else None
         self.path = path
         self.options: dict[str, Any] = {"temporary": box.temporary}

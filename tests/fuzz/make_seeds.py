@@ -10,6 +10,7 @@ name in BUILDERS) and, where qemu-img writes it, by its lines in QEMU.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import shutil
@@ -257,10 +258,58 @@ def parallels(folder: Path) -> None:
     )
 
 
+def checks(folder: Path) -> None:
+    """Fixed VHDs that nothing speaks against, or one thing; and what others build."""
+    from tests.support import build_vhd
+
+    build_vhd.fixed(small_disk(20 * MIB)).write(folder / "accepted")
+    build_vhd.fixed(small_disk(20 * MIB + 512)).write(folder / "misaligned")
+    build_vhd.fixed(small_disk(20 * MIB), geometry=(600, 4, 17)).write(folder / "geometry")
+    build_vhd.fixed(small_disk(20 * MIB)).write(folder / "cut")
+    with open(folder / "cut", "r+b") as file:
+        file.truncate(19 * MIB)
+    for name, builder in BUILDERS.items():
+        if name not in ("check", "partitions", *C_INPUTS):
+            (folder / name).mkdir()
+            with contextlib.suppress(Exception):  # told of where its own seeds are made
+                builder(folder / name)
+            for path in (folder / name).iterdir():
+                path.rename(folder / f"{name}-{path.name}")
+            (folder / name).rmdir()
+
+
+def partitions(folder: Path) -> None:
+    from tests.support.build_gpt import Gpt, mbr_entry, mbr_sector
+
+    for name, sector, count in (("gpt-4096", 4096, 128), ("gpt", 512, 128), ("gpt-few", 512, 4)):
+        table = Gpt(4 * MIB // sector, sector, count)
+        table.add(1, 64, 200, "first")
+        table.add(2, 300, 500, "second", attributes=4)
+        table.build().write(folder / name)
+    disk = table.build()
+    disk.put(sector, bytes(sector))
+    disk.write(folder / "backup-alone")
+    table = Gpt(8192, count=4)
+    table.add(1, 64, 6000)
+    disk = table.build()
+    disk.put(0, mbr_sector(mbr_entry(0xEE, 1, 63), mbr_entry(0x83, 64, 100, 0x80)))
+    disk.size += 3 * MIB
+    disk.write(folder / "hybrid-grown")
+    disk = SparseFile(4 * MIB)
+    disk.put(0, mbr_sector(mbr_entry(0x07, 8, 100, 0x80), mbr_entry(0x0F, 200, 7000)))
+    for at, following in ((200, 600), (800, 900), (1100, 0)):
+        entries = [mbr_entry(0x83, 8, 100)]
+        if following:
+            entries.append(mbr_entry(0x05, following, 300))
+        disk.put(at * 512, mbr_sector(*entries))
+    disk.write(folder / "logical")
+
+
 BUILDERS: dict[str, Callable[[Path], None]] = {
     "raw": raw, "vhd": vhd, "vhdx": vhdx, "qcow2": qcow2, "qcow": qcow, "vmdk": vmdk, "vdi": vdi,
     "parallels": parallels, "ova": ova, "ovf": ovf, "vmx": vmx, "gzip": _packed(gzip.compress),
     "xz": _packed(lzma.compress), "bzip2": _packed(bz2.compress), "zstd": _packed(_zstd),
+    "check": checks, "partitions": partitions,
 }  # fmt: skip
 
 # ---- from qemu-img: its name of the format, and options ------------------------------------------

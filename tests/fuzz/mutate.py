@@ -213,6 +213,27 @@ def _tar(made: Input) -> None:
             at = piece.data.find(b"ustar", at + 1)
 
 
+def _gpt(made: Input) -> None:
+    """The headers where they may lie, in sectors of either size, and their arrays of entries."""
+    for sector in (512, 4096):
+        last = made.size // sector - 1
+        alternate = int.from_bytes(made.get(sector + 32, 8), "little")
+        for lba in {1, max(1, last), alternate}:
+            at = lba * sector
+            if at > MAX_SIZE or made.get(at, 8) != b"EFI PART":
+                continue
+            head = made.get(at, 512)
+            entries, count, width = struct.unpack_from("<QII", head, 72)
+            if entries * sector < MAX_SIZE and count * width <= 1 << 20:
+                array = made.get(entries * sector, count * width)
+                made.put(at + 88, struct.pack("<I", zlib.crc32(array)))
+            length = int.from_bytes(head[12:16], "little")
+            if 92 <= length <= sector:
+                head = made.get(at, length)
+                crc = zlib.crc32(head[:16] + bytes(4) + head[20:])
+                made.put(at + 16, struct.pack("<I", crc))
+
+
 def _gzip(made: Input) -> None:
     """A single member: its content may have changed only where it is stored."""
     data = made.get(0, min(made.size, MAX_PACKED))
@@ -246,4 +267,6 @@ FIXERS: dict[str, tuple[Callable[[Input], None], ...]] = {
     "gzip": (_gzip,),
     "gz": (_gzip,),
     "xz": (_xz,),
+    "check": (_vhd, _vhdx, _tar),
+    "partitions": (_gpt,),
 }

@@ -93,7 +93,6 @@ SOURCES = {
     "vdi": ("vdi", ""),
     "vhdx": ("vhdx", ""),
     "vmdk": ("vmdk", ""),
-    "vmdk-stream": ("vmdk", "subformat=streamOptimized"),
     "vhd-dynamic": ("vpc", "force_size=on"),
     "vhd-dynamic-chs": ("vpc", ""),
     "vhd-fixed": ("vpc", "subformat=fixed,force_size=on"),
@@ -133,7 +132,8 @@ def test_every_source_becomes_the_same_fixed_vhd(
 @pytest.mark.parametrize(
     "size",
     [
-        512, 68 * 512, 1023 * 4 * 17 * 512, 1024 * 4 * 17 * 512 - 512, 1024 * 4 * 17 * 512,
+        512, 68 * 512, 98008576, 106910720, 133677568,
+        1023 * 4 * 17 * 512, 1024 * 4 * 17 * 512 - 512, 1024 * 4 * 17 * 512,
         MIB, 500 * MIB + 512, 504 * MIB, 40 << 30, (65535 * 16 * 63 - 1) * 512,
         65535 * 16 * 63 * 512, 65535 * 16 * 255 * 512 - 512, 65535 * 16 * 255 * 512,
         65535 * 16 * 255 * 512 + 512, 200 << 30,
@@ -282,6 +282,12 @@ def test_names_that_are_no_plain_files_are_handed_over(
     if name != "missing":
         assert answer(real, "convert", "-O", "raw", disk, name)[0] == HANDED_OVER
     assert answer(real, "convert", "-O", "raw", tmp_path, "target")[0] == HANDED_OVER
+
+
+def test_compressed_vmdks_are_handed_over(real: str, disk: Path, tmp_path: Path) -> None:
+    image = make(real, tmp_path, disk, "vmdk", "subformat=streamOptimized")
+    status, reason = answer(real, "convert", "-f", "vmdk", "-O", "raw", image, tmp_path / "out")
+    assert (status, "compressed" in reason) == (HANDED_OVER, True)
 
 
 def test_a_disk_that_another_process_writes_to_is_handed_over(

@@ -175,8 +175,17 @@ def test_wrong_checksum(decoders):
     assert decoders.both(ZLIB, broken_checksum() + bytes(100), len(TEXT)) is None
 
 
-def test_checksum_of_more_than_is_wanted_is_not_asked_for(decoders):
-    assert decoders.both(ZLIB, broken_checksum(), len(TEXT) - 100) == TEXT[:-100]
+@pytest.mark.parametrize("excess", [1, 4095, 4096, 70_000, 4 << 20])
+def test_checksum_of_more_than_is_wanted_counts(decoders, excess):
+    packed = zlib.compress(TEXT + bytes(excess))
+    assert decoders.both(ZLIB, packed, len(TEXT)) == TEXT
+    damaged = packed[:-1] + bytes([packed[-1] ^ 1])
+    assert decoders.both(ZLIB, damaged, len(TEXT)) is None
+
+
+def test_much_more_than_is_wanted_is_no_padding(decoders):
+    packed = zlib.compress(TEXT + bytes(5 << 20))
+    assert decoders.both(ZLIB, packed, len(TEXT)) is None
 
 
 def test_checksum_that_is_cut_off(decoders):

@@ -116,6 +116,33 @@ def test_shrinking_does_not_cut_data_off(tmp_path: Path) -> None:
     assert peek(path, 3 * MIB - 1, 1) == b"x"
 
 
+def test_a_file_system_on_the_whole_disk_with_a_boot_loader_is_not_cut(tmp_path: Path) -> None:
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("mkfs.ext4 is not installed (apt install e2fsprogs)")
+    path = SparseFile(20 * MIB).write(tmp_path / "disk.raw")
+    subprocess.run(["mkfs.ext4", "-q", "-F", path], check=True, capture_output=True)
+    poke(path, 510, b"\x55\xaa")
+    refused(path, UnprovenError, "no partitions .ext2/3/4 signature.", 15 * MIB, shrink=True)
+    # A table that was forgotten there, and says nothing of what lies on the disk now.
+    poke(path, 446, build_gpt.mbr_entry(0x83, 2048, 2048))
+    refused(path, UnprovenError, "ext2/3/4 lies outside of all", 15 * MIB, shrink=True)
+
+
+def test_a_table_without_partitions(tmp_path: Path) -> None:
+    image = SparseFile(4 * MIB)
+    image.put(0, build_gpt.mbr_sector())
+    path = image.write(tmp_path / "disk.raw")
+    assert in_place.plan_resize(path, 2 * MIB, shrink=True).new_size == 2 * MIB
+    poke(path, 5000, b"x")
+    refused(path, UnprovenError, "no partitions .a boot sector.", 2 * MIB, shrink=True)
+
+
+def test_signatures_within_partitions_are_the_partitions(tmp_path: Path) -> None:
+    path = raw(tmp_path)
+    poke(path, 0x10040, b"_BHRfS_M")
+    assert in_place.plan_resize(path, 2 * MIB, shrink=True).new_size == 2 * MIB
+
+
 @pytest.mark.parametrize("name", ["disk.raw", "disk.vhd"])
 @pytest.mark.parametrize("new", [4096 + 8, 8192, 3000])
 def test_the_backup_of_a_gpt_goes_along(tmp_path: Path, name: str, new: int) -> None:

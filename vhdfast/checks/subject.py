@@ -11,13 +11,18 @@ from functools import cached_property
 from typing import Literal
 
 from ..errors import ImageError, UnknownFormatError, VhdfastError
+from ..extents import Kind
 from ..files import Source, open_source
 from ..formats import OpenOptions
+from ..formats.qcow2 import Qcow2Image
 from ..formats.vhd import VhdImage
 from ..formats.vhd.footer import COOKIE, FOOTER_LENGTH, DiskType, Footer
+from ..guest.partitions import PartitionTable, read_partitions
 from ..image import Image, open_as
 from ..monitor import Monitor
 from ..units import MIB, round_up
+from .census import Census, Layout, layout_of, take_census
+from .refcounts import Refcounts, count_references
 
 __all__ = ["CheckOptions", "Subject", "open_subject"]
 
@@ -149,6 +154,46 @@ class Subject:
     def size_after_convert(self) -> int | None:
         """Bytes of the virtual disk that `convert` would make of it."""
         return None if self.image is None else round_up(self.image.virtual_size, MIB)
+
+    @cached_property
+    def partitions(self) -> PartitionTable | None:
+        """The partition table; None where the disk has none, or cannot be read.
+
+        Raises what reading the disk raises.
+        """
+        image = self.image
+        if image is None:
+            return None
+        return read_partitions(image.pread, image.virtual_size, image.sector_size)
+
+    def place_of(self, offset: int) -> int | None:
+        """Where the file has the byte at `offset` of the disk; None where it is stored nowhere in
+        it, or compressed.
+
+        Raises ImageError where the image's tables are wrong.
+        """
+        if self.image is None or not 0 <= offset < self.image.virtual_size:
+            return None
+        if self.image.layer.is_flat:
+            return offset
+        row = self.image.extents(offset, 1).rows[0]
+        return int(row["file_offset"]) if row["kind"] == Kind.DATA and row["file"] == 0 else None
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """How the image's file is laid out; None where it has no such blocks, or cannot be read."""
+        return None if self.image is None else layout_of(self.image.layer)
+
+    @cached_property
+    def census(self) -> Census | None:
+        """Where all blocks of the image's own file lie. Raises what reading its tables raises."""
+        return None if self.layout is None else take_census(self.layout)
+
+    @cached_property
+    def refcounts(self) -> Refcounts | None:
+        """The refcounts of a qcow2 image; None of other images. Raises what reading them raises."""
+        layer = None if self.image is None else self.image.layer
+        return count_references(layer) if isinstance(layer, Qcow2Image) else None
 
     @cached_property
     def map_error(self) -> VhdfastError | None:

@@ -36,33 +36,66 @@ vhdfast VERB --help tells more; vhdfast --version prints the version.
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status. Never raises, but for defects under -v."""
     words = sys.argv[1:] if argv is None else argv
+    _open_standard_streams()
     _raise_descriptor_limit()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a locale cannot write must not make a failure of what was done.
         sys.stdout.reconfigure(errors="backslashreplace")
+    status = 0
     try:
-        with signals():
-            return _dispatch(words)
-    except Interrupted as stop:
-        print(f"vhdfast: stopped by {signal.Signals(stop.number).name}", file=sys.stderr)
-        return 128 + stop.number
-    except VhdfastError as error:
-        _print_error(error, "--json" in words)
-        return error.exit_code
+        try:
+            with signals():
+                status = _dispatch(words)
+        except Interrupted as stop:
+            status = 128 + stop.number
+            _say(f"stopped by {signal.Signals(stop.number).name}")
+        except VhdfastError as error:
+            status = error.exit_code
+            _print_error(error, "--json" in words)
+        except OSError:
+            raise
+        except Exception as error:
+            if "-v" in words or "--verbose" in words:
+                traceback.print_exc()
+            defect = InternalError(
+                f"{type(error).__name__}: {error}",
+                hint="this is a defect of vhdfast; run it again with -v and report what it prints",
+            )
+            status = defect.exit_code
+            _print_error(defect, "--json" in words)
+        sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not complain at its end.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        if "-v" in words or "--verbose" in words:
-            traceback.print_exc()
-        defect = InternalError(
-            f"{type(error).__name__}: {error}",
-            hint="this is a defect of vhdfast; run it again with -v and report what it prints",
-        )
-        _print_error(defect, "--json" in words)
-        return defect.exit_code
+        _leave_stdout()
+    except OSError as error:
+        _leave_stdout()
+        if not status:
+            failed = WriteError(f"printing failed: {error.strerror}")
+            status = failed.exit_code
+            _print_error(failed, False)
+    return status
+
+
+def _open_standard_streams() -> None:
+    """Where one is closed, a file that is opened would get its number, and what is printed.
+
+    Of these /dev/null takes the place: as standard output for reading only, so that printing a
+    result fails and is not lost unseen.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # the lowest number that is free
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+def _leave_stdout() -> None:
+    """The interpreter must not complain at its end of what could not be printed."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _raise_descriptor_limit() -> None:
@@ -86,9 +119,7 @@ def _dispatch(words: list[str]) -> int:
     if verb == "help":
         return _dispatch([*words[1:2], "--help"])
     if verb not in verbs():
-        raise UsageError(
-            f"there is no verb {verb!r}", hint=f"one of: {', '.join(sorted(verbs()))}"
-        )
+        raise UsageError(f"there is no verb {verb!r}", hint=f"one of: {', '.join(sorted(verbs()))}")
     parser = build_parser(verb)
     args = _parse(parser, words[1:])
     if args is None:
@@ -125,8 +156,14 @@ def _usage() -> str:
 
 
 def _print_error(error: VhdfastError, is_json: bool) -> None:
-    if is_json:
-        print(json.dumps({"schema": "vhdfast.error/1", "error": error.to_dict()}, indent=2))
     text = " ".join(str(error).split("\n"))
     # The code is what `vhdfast explain` takes.
-    print(f"vhdfast: error: {text} [{error.code}]", file=sys.stderr)
+    _say(f"error: {text} [{error.code}]")
+    if is_json:
+        print(json.dumps({"schema": "vhdfast.error/1", "error": error.to_dict()}, indent=2))
+
+
+def _say(line: str) -> None:
+    """The last words, on stderr; where nobody can read them the exit status has to do."""
+    with contextlib.suppress(OSError):
+        print(f"vhdfast: {line}", file=sys.stderr)

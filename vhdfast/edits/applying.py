@@ -14,24 +14,24 @@ docs/internals/in-place.md says what each crash leaves and how it goes on from t
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..errors import (
-    NoSpaceError,
-    SourceChangedError,
-    TargetError,
-    UndoError,
-    VhdfastError,
-    WriteError,
-)
+from ..errors import SourceChangedError, TargetError, UndoError, VhdfastError, WriteError
 from ..files import Identity, SourceFile, pread_all
 from .change import MAX_SAVED, Change, join, sizes
-from .locking import open_alone
-from .record import BEGUN, DONE, MAX_KEPT, STATE_OFFSET, UNDOING, Record, names, open_record
+from .keeping import (
+    finish,
+    free_place,
+    last_record,
+    latest_undo_file,
+    mark,
+    nothing_kept,
+    save,
+    was_interrupted,
+)
+from .locking import Held, failures, held
+from .record import BEGUN, DONE, UNDOING, Record
 from .scan import nonzero
 from .states import States
 from .system import System
@@ -68,14 +68,16 @@ def apply(
     """
     change.check()
     system = system or System()
-    with _held(change.path) as file:
+    with held(change.path) as file:
         if Identity.of(file.fd) != change.seen:
             raise SourceChangedError(
                 "the file was written to since the change was planned",
                 path=change.path,
                 hint="run it again",
             )
-        with _failures(file.path, "the undo file cannot be written"):
+        with failures(
+            file.path, "the undo file cannot be written", "say with --undo-file where it may lie"
+        ):
             record = Record(
                 change.title,
                 os.path.basename(file.path),
@@ -83,12 +85,12 @@ def apply(
                 _saved(file, change),
                 change.stages,
             )
-            place = _free_place(file, undo_file, system)
-            kept = _save(record, place, system)
+            place = free_place(file, undo_file, system)
+            kept = save(record, place, system)
         try:
             _carry_out(file, States(record), kept, place, system)
-            with _failures(file.path, "the change is made; ending its undo file failed"):
-                _end(kept, place, keep, system)
+            with failures(file.path, "the change is made; ending its undo file failed"):
+                finish(kept, place, keep, system)
         finally:
             os.close(kept)
     return place if keep else None
@@ -100,9 +102,9 @@ def interrupted(path: Path, undo_file: Path | None = None) -> Record | None:
     Raises UndoError, where its undo file is damaged or not to be trusted; ImageError where there is
     no file.
     """
-    with SourceFile(path) as source, _failures(source.path, "the undo file cannot be read"):
+    with SourceFile(path) as source, failures(source.path, "the undo file cannot be read"):
         real, status = os.path.realpath(path), os.fstat(source.fileno())
-        found = _latest(real, status, undo_file, os.O_RDONLY)
+        found = latest_undo_file(real, status, undo_file, os.O_RDONLY)
     if found is None:
         return None
     os.close(found.fd)
@@ -116,17 +118,7 @@ def check_not_interrupted(path: Path, undo_file: Path | None = None) -> None:
     """
     record = interrupted(path, undo_file)
     if record is not None:
-        raise _interrupted(record, os.fspath(path))
-
-
-def _interrupted(record: Record, path: str) -> VhdfastError:
-    what = "the undoing of a change" if record.state == UNDOING else "an earlier change"
-    return UndoError(
-        f"{what} ({record.title}) was interrupted",
-        path=path,
-        hint="complete it with --apply or take it back with --undo; if its undo file belongs to "
-        "another file, remove that",
-    )
+        raise was_interrupted(record, os.fspath(path))
 
 
 def complete(
@@ -142,11 +134,11 @@ def complete(
     the file since; InUseError, TargetError, WriteError.
     """
     system = system or System()
-    with _held(path) as file, _found(file, undo_file) as (record, kept, place):
+    with held(path) as file, last_record(file, undo_file) as (record, kept, place):
         if record.state == DONE:
-            raise _nothing(file.path)
+            raise nothing_kept(file.path)
         states = States(record)
-        with _failures(file.path, "completing the change failed"):
+        with failures(file.path, "completing the change failed"):
             if record.state == UNDOING:
                 stage = _stage(file, states)
                 _check_cut(file, states, min(states.sizes[:stage]))
@@ -156,7 +148,7 @@ def complete(
             _check_cut(file, states, min(states.sizes[stage:]))
             for number in range(stage, states.last + 1):
                 _forward(file.fd, states, number, system)
-            _end(kept, place, keep, system)
+            finish(kept, place, keep, system)
     return Completed(record, place if keep else None)
 
 
@@ -168,9 +160,9 @@ def undo(path: Path, undo_file: Path | None = None, *, system: System | None = N
     InUseError, TargetError, WriteError.
     """
     system = system or System()
-    with _held(path) as file, _found(file, undo_file) as (record, kept, place):
+    with held(path) as file, last_record(file, undo_file) as (record, kept, place):
         states = States(record)
-        with _failures(file.path, "undoing the change failed"):
+        with failures(file.path, "undoing the change failed"):
             if record.state != DONE:
                 stage = _stage(file, states)
             elif states.is_at(file.fd, states.last):
@@ -179,45 +171,15 @@ def undo(path: Path, undo_file: Path | None = None, *, system: System | None = N
                 raise _changed(file.path)
             _check_cut(file, states, min(states.sizes[:stage]))
             if record.state != UNDOING:
-                _mark(kept, UNDOING, system)
+                mark(kept, UNDOING, system)
             _take_back(file, states, stage, place, system)
     return record
 
 
-# ---- the file -----------------------------------------------------------------------------------
+# ---- the stages --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A file that is changed: locked, and its name without links."""
-
-    fd: int
-    path: str
-
-
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[_Held]:
-    real = os.path.realpath(path)
-    fd = open_alone(real)
-    try:
-        yield _Held(fd, real)
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _failures(path: str, what: str) -> Iterator[None]:
-    """OSError as the errors of this library."""
-    try:
-        yield
-    except OSError as error:
-        text = f"{what}: {error.strerror}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpaceError(text, path=path, hint="free some space") from error
-        raise WriteError(text, path=path) from error
-
-
-def _saved(file: _Held, change: Change) -> tuple[tuple[int, bytes], ...]:
+def _saved(file: Held, change: Change) -> tuple[tuple[int, bytes], ...]:
     """What the change replaces or cuts off, without the zeros of the latter."""
     size = change.old_size
     ranges = [
@@ -246,7 +208,12 @@ def _forward(fd: int, states: States, stage: int, system: System) -> None:
 def _back(fd: int, states: States, stage: int, system: System) -> None:
     """The other way round."""
     for write in states.back(stage):
-        system.write(fd, write.data, write.offset)
+        try:
+            system.write(fd, write.data, write.offset)
+        except OSError:
+            # Where the first write into a hole found no space, there is none for its zeros either.
+            if pread_all(fd, write.offset, len(write.data)) != write.data:
+                raise
     _finish_stage(fd, states.sizes[stage - 1], system)
 
 
@@ -256,37 +223,41 @@ def _finish_stage(fd: int, size: int, system: System) -> None:
     system.sync(fd)
 
 
-def _carry_out(file: _Held, states: States, kept: int, place: str, system: System) -> None:
+def _carry_out(file: Held, states: States, kept: int, place: str, system: System) -> None:
     """All stages; on any failure or interruption, back."""
     stage = 0
     try:
-        with _failures(file.path, "writing failed"):
-            _mark(kept, BEGUN, system)
+        with failures(file.path, "writing failed"):
+            mark(kept, BEGUN, system)
             for stage in range(1, states.last + 1):
                 _forward(file.fd, states, stage, system)
     except BaseException as error:
         try:
             if stage:
-                _mark(kept, UNDOING, system)
+                mark(kept, UNDOING, system)
             _take_back(file, states, stage, place, system)
         except OSError as second:
             raise WriteError(
-                f"{error}; taking it back failed too: {second.strerror}, so the change is half "
-                "made",
+                f"{_told(error)}; taking it back failed too: {second.strerror}, so the change is "
+                "half made",
                 path=file.path,
                 hint=f"free space or mend the disk, then say --apply or --undo; {place} is needed",
             ) from error
         raise
 
 
-def _take_back(file: _Held, states: States, stage: int, place: str, system: System) -> None:
+def _told(error: BaseException) -> str:
+    return error.message if isinstance(error, VhdfastError) else "interrupted"
+
+
+def _take_back(file: Held, states: States, stage: int, place: str, system: System) -> None:
     for number in range(stage, 0, -1):
         _back(file.fd, states, number, system)
     system.remove(place)
     system.sync_directory(place)
 
 
-def _stage(file: _Held, states: States) -> int:
+def _stage(file: Held, states: States) -> int:
     """Where a crash left the file."""
     stage = states.find(file.fd)
     if stage is None:
@@ -294,7 +265,7 @@ def _stage(file: _Held, states: States) -> int:
     return stage
 
 
-def _check_cut(file: _Held, states: States, size: int) -> None:
+def _check_cut(file: Held, states: States, size: int) -> None:
     """Nothing that others wrote meanwhile is cut off."""
     for offset, length in states.strangers(file.fd, size):
         raise UndoError(
@@ -313,110 +284,3 @@ def _changed(path: str) -> VhdfastError:
         path=path,
         hint="nothing was changed now; if it is another file, remove the undo file",
     )
-
-
-# ---- the undo file ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """An undo file that is there; record is None where it was never finished."""
-
-    fd: int
-    path: str
-    record: Record | None
-
-
-def _latest(
-    path: str, status: os.stat_result, undo_file: Path | None, access: int = os.O_RDWR
-) -> _Kept | None:
-    """The undo file of the last change. The caller closes it. Raises UndoError, OSError."""
-    places = names(path, None if undo_file is None else os.fspath(undo_file))
-    for place in reversed(places):
-        fd = open_record(place, status, access)
-        if fd is None:
-            continue
-        try:
-            return _Kept(fd, place, Record.read(fd, place))
-        except BaseException:
-            os.close(fd)
-            raise
-    return None
-
-
-@contextlib.contextmanager
-def _found(file: _Held, undo_file: Path | None) -> Iterator[tuple[Record, int, str]]:
-    with _failures(file.path, "the undo file cannot be read"):
-        latest = _latest(file.path, os.fstat(file.fd), undo_file)
-    if latest is None:
-        raise _nothing(file.path)
-    try:
-        if latest.record is None:
-            raise _nothing(file.path)
-        yield latest.record, latest.fd, latest.path
-    finally:
-        os.close(latest.fd)
-
-
-def _nothing(path: str) -> VhdfastError:
-    return UndoError(
-        "there is no undo file of it, and so nothing to undo or to complete",
-        path=path,
-        hint="name it with --undo-file, if it lies elsewhere",
-    )
-
-
-def _free_place(file: _Held, undo_file: Path | None, system: System) -> str:
-    """Where the next undo file goes: behind those that are kept. Raises UndoError, OSError."""
-    places = names(file.path, None if undo_file is None else os.fspath(undo_file))
-    latest = _latest(file.path, os.fstat(file.fd), undo_file)
-    if latest is None:
-        return places[0]
-    os.close(latest.fd)
-    if latest.record is None:
-        system.remove(latest.path)
-        return latest.path
-    if latest.record.state != DONE:
-        raise _interrupted(latest.record, latest.path)
-    behind = places.index(latest.path) + 1
-    if behind == len(places):
-        raise UndoError(
-            "the undo file of an earlier change is there"
-            if undo_file is not None
-            else f"there are {MAX_KEPT} undo files of this file",
-            path=latest.path,
-            hint="choose another name, or remove what you will never undo",
-        )
-    return places[behind]
-
-
-def _save(record: Record, place: str, system: System) -> int:
-    """Write an undo file, durable with its name, and return its descriptor. Raises OSError."""
-    try:
-        fd = system.create(place)
-    except FileExistsError as error:
-        raise UndoError("an undo file appeared meanwhile", path=place) from error
-    try:
-        system.write(fd, record.pack(), 0)
-        system.sync(fd)
-        system.sync_directory(place)
-    except BaseException:
-        os.close(fd)
-        with contextlib.suppress(OSError):
-            system.remove(place)
-        raise
-    return fd
-
-
-def _mark(kept: int, state: bytes, system: System) -> None:
-    system.write(kept, state, STATE_OFFSET)
-    system.sync(kept)
-
-
-def _end(kept: int, place: str, keep: bool, system: System) -> None:
-    """The change is made: say so, or remove the undo file."""
-    if keep:
-        _mark(kept, DONE, system)
-    else:
-        system.remove(place)
-        system.sync_directory(place)

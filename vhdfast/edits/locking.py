@@ -6,16 +6,19 @@ Source: fcntl(2), "Leases" and "Open file description locks"; qemu's image locki
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import signal
 import stat
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from ..errors import InUseError, TargetError
+from ..errors import InUseError, NoSpaceError, TargetError, WriteError
 
-__all__ = ["open_alone"]
+__all__ = ["Held", "failures", "held", "open_alone"]
 
 _FLOCK = struct.Struct("@hhqqi0q")  # struct flock: type, whence, start, length, process
 _BUSY = (errno.EAGAIN, errno.EACCES)
@@ -86,3 +89,33 @@ def _lock(fd: int, path: str) -> None:
             raise InUseError(
                 "another program holds a lock on the file", path=path, hint=HINT
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file that is changed: locked, and its name without links."""
+
+    fd: int
+    path: str
+
+
+@contextlib.contextmanager
+def held(path: str | os.PathLike[str]) -> Iterator[Held]:
+    real = os.path.realpath(path)
+    fd = open_alone(real)
+    try:
+        yield Held(fd, real)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def failures(path: str, what: str, hint: str | None = None) -> Iterator[None]:
+    """OSError as the errors of this library."""
+    try:
+        yield
+    except OSError as error:
+        text = f"{what}: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(text, path=path, hint="free some space") from error
+        raise WriteError(text, path=path, hint=hint) from error

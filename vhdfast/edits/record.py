@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 import struct
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from ..files import pread_all
 from ..units import MAX_OFFSET
 from .change import MAX_SAVED, MAX_STAGES, MAX_WRITES, Stage, Step, Write, fault, join, steps
 
-__all__ = ["BEGUN", "DONE", "UNDOING", "Record", "names"]
+__all__ = ["BEGUN", "DONE", "STATE_OFFSET", "UNDOING", "Record"]
 
 MAGIC = b"vhdfUNDO"
 VERSION = 1
@@ -37,8 +35,6 @@ BEING_WRITTEN, BEGUN, DONE, UNDOING = b"\0", b"P", b"D", b"U"
 MAX_DESCRIPTION = 4 << 20
 MAX_PIECES = 2 * MAX_WRITES
 MAX_TEXT = 400  # characters of a meaning
-# Undo files of one file: changes on top of each other, of which the last is undone first.
-MAX_KEPT = 99
 
 _HEADER = struct.Struct(">8sIIQ32s")
 _SUMMED = 24  # bytes of the header that the sum covers
@@ -91,6 +87,14 @@ class Record:
         header = _HEADER.pack(MAGIC, VERSION, len(text), len(data), b"")
         digest = hashlib.sha256(header[:_SUMMED] + text + data).digest()
         return (header[:_SUMMED] + digest).ljust(HEADER_LENGTH, b"\0") + text + data
+
+    @staticmethod
+    def is_begun(fd: int) -> bool:
+        """Whether a file that `read` has no record of is an undo file, for certain. Raises OSError.
+
+        A file of the user's, whose name was given by mistake, may have a zero at 511 as well.
+        """
+        return pread_all(fd, 0, len(MAGIC)) in (b"", MAGIC)
 
     @classmethod
     def read(cls, fd: int, path: str) -> Record | None:
@@ -207,43 +211,3 @@ def _check(record: Record) -> None:
             at = bisect_right(saved, (low, MAX_OFFSET)) - 1
             if low < high and (at < 0 or saved[at][1] < high):
                 raise ValueError(f"what lay at {low} is missing")
-
-
-# ---- where it lies ------------------------------------------------------------------------------
-
-
-def names(path: str, undo_file: str | None) -> list[str]:
-    """Where undo files of a file may lie, the oldest first: one name where the user gave it."""
-    if undo_file is not None:
-        return [os.path.abspath(undo_file)]
-    directory, name = os.path.split(path)
-    # Hidden, and short enough for file systems that allow 255 bytes.
-    short = os.fsdecode(os.fsencode(name)[:200])
-    base = os.path.join(directory, f".{short}.vhdfast-undo")
-    return [base, *(f"{base}-{number}" for number in range(2, MAX_KEPT + 1))]
-
-
-def open_record(undo_file: str, image: os.stat_result, access: int = os.O_RDWR) -> int | None:
-    """A descriptor of an undo file, None where there is none.
-
-    It decides what is written to the user's file, so it must be someone's who may write to that
-    anyway. image: the status of the file that is changed. Raises UndoError.
-    """
-    flags = access | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-    try:
-        fd = os.open(undo_file, flags)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UndoError(f"cannot be opened: {error.strerror}", path=undo_file) from error
-    status = os.fstat(fd)
-    trusted = status.st_uid in (os.geteuid(), 0, image.st_uid)
-    loose = status.st_mode & ~image.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if stat.S_ISREG(status.st_mode) and trusted and not loose:
-        return fd
-    os.close(fd)
-    raise UndoError(
-        "this is no undo file to trust: another user may have written it",
-        path=undo_file,
-        hint="remove it if it is none of yours",
-    )

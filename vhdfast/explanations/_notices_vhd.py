@@ -22,8 +22,9 @@ NOTICES = (
         "copy tool padded the file, or two files were joined.",
         "vhdfast takes the disk as the footer has it and leaves the rest out. Azure and other "
         "readers look at the very end, find no footer there, and refuse the file.",
-        "`vhdfast convert SRC DST.vhd` makes a file that ends with its footer. If the rest was "
-        "data that you miss, the image was put together wrong: go back to its origin.",
+        "`vhdfast repair IMAGE` shows how it is removed in place; `vhdfast convert SRC DST.vhd` "
+        "makes a new file that ends with its footer. If the rest was data that you "
+        "miss, the image was put together wrong: go back to its origin.",
         (_VHD,),
     ),
     Explanation(
@@ -46,8 +47,9 @@ NOTICES = (
         "what it says.",
         "The disk is read as it should be. Others, qemu from 3.1 on among them, refuse such a "
         "file.",
-        "`vhdfast convert` writes a new footer. Where damage is the likelier cause, compare the "
-        "file's checksum with the original: it may not be the only place.",
+        "`vhdfast repair IMAGE` shows how it is put right in place; `vhdfast convert` writes a "
+        "new footer. Where damage is the likelier cause, compare the file's checksum "
+        "with the original: it may not be the only place.",
         (_VHD,),
     ),
     Explanation(
@@ -152,8 +154,9 @@ NOTICES = (
         "bytes. The footer shows that this happened here.",
         "The disk is whole, with zeros at its end. But its size is no whole number of MiB, and "
         "Azure refuses it: `unsupported virtual size`.",
-        "`vhdfast convert SRC DST.vhd` keeps every byte and rounds the size up to the next MiB; "
-        "`--relocate-gpt` moves the backup of a GPT to the new end. To get the size that was "
+        "`vhdfast repair --apply IMAGE` makes a fixed VHD as large as the next MiB where it lies, "
+        "and `vhdfast convert SRC DST.vhd` does so in a new file; both keep every byte, and with "
+        "`--relocate-gpt` move the backup of a GPT to the new end. To get the size that was "
         "meant, convert the original again, with `vhdfast convert` or with `-o "
         "subformat=fixed,force_size`; `vhdfast doctor` shows what your qemu-img needs.",
         (f"{_VHD}#who-wrote-it", "qemu bug 1490611: https://bugs.launchpad.net/qemu/+bug/1490611"),

@@ -143,6 +143,18 @@ _ALL = (
         ("docs/internals/partitions.md",),
     ),
     Explanation(
+        "unproven",
+        "It cannot be proven that nothing would be lost",
+        "A change in place was asked for, and what the file holds does not prove that it is safe: "
+        "a size could be read in two ways, a tail that would be cut off holds data, or a "
+        "partition or a file system reaches into it.",
+        "Not a byte was changed.",
+        "The message says what is missing. An option may say what the file cannot "
+        "(`--shrink`, `--cut-trailing`); else convert the image to a new file with "
+        "`vhdfast convert`, which leaves this one as it is.",
+        ("docs/internals/in-place.md", "docs/formats/vhd.md#what-is-repaired"),
+    ),
+    Explanation(
         "copy",
         "Copying failed",
         "What is common to all errors of reading and writing; a more exact code is used wherever "

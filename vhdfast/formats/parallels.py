@@ -120,7 +120,7 @@ class ParallelsImage(ImageFormat):
                 44,
             )
         self.unit = SECTOR if self.is_old else self.block_size  # of an entry, bytes
-        walk = partial(stored_entries, self._entries, self.needed, lambda found: found != 0)
+        walk = partial(stored_entries, self.entries, self.needed, lambda found: found != 0)
         self.overlaps = OverlapSearch(source, walk, self.block_size // self.unit)
         if options.parents:
             self.open_parent(None, options.backing_format or self.name, "parent")
@@ -163,15 +163,28 @@ class ParallelsImage(ImageFormat):
 
     # ---- the table ------------------------------------------------------------------------------
 
-    def _entries(self, first: int, count: int) -> npt.NDArray[np.uint32]:
+    def entries(self, first: int, count: int) -> npt.NDArray[np.uint32]:
         data = self.source.read_exact(_HEADER.size + 4 * first, 4 * count, "allocation table")
         return np.frombuffer(data, dtype="<u4")
+
+    def reserved(self) -> list[Region]:
+        """What no cluster may lie on."""
+        regions = [Region("table", 0, self.table_end)]
+        extension = self.extension_sector * SECTOR
+        if 0 < extension < self.source.size:
+            regions.append(Region("format extension", extension, extension + self.block_size))
+        return regions
+
+    @staticmethod
+    def entry_offset(cluster: int) -> int:
+        """Where the file has the entry of a cluster."""
+        return _HEADER.size + 4 * cluster
 
     def _corrupt(self, cluster: int, problem: str) -> CorruptImageError:
         return CorruptImageError(
             f"cluster {cluster} {problem}",
             path=self.source.path,
-            offset=_HEADER.size + 4 * cluster,
+            offset=self.entry_offset(cluster),
             hint="the allocation table is damaged: copy the image again",
         )
 
@@ -193,7 +206,7 @@ class ParallelsImage(ImageFormat):
         size = self.block_size
         first = offset // size
         last = -(-(offset + length) // size)
-        entries = self._entries(first, min(last - first, max_rows, WINDOW_ENTRIES))
+        entries = self.entries(first, min(last - first, max_rows, WINDOW_ENTRIES))
         stored = entries != 0
         # Below 2^32 entries of at most 2^28 bytes: no overflow.
         places = entries.astype(np.uint64) * np.uint64(self.unit)
@@ -211,11 +224,7 @@ class ParallelsImage(ImageFormat):
             raise self._corrupt(
                 first + int(used[0]), "is stored, and the header says that the image is empty"
             )
-        regions = [Region("table", 0, self.table_end)]
-        extension = self.extension_sector * SECTOR
-        if 0 < extension < self.source.size:
-            regions.append(Region("format extension", extension, extension + self.block_size))
-        wrong = misplaced(places[used], self.block_size, self.source.size, regions)
+        wrong = misplaced(places[used], self.block_size, self.source.size, self.reserved())
         if wrong is not None:
             at, problem = wrong
             raise self._corrupt(first + int(used[at]), problem)

@@ -146,9 +146,17 @@ class _Move:
             raise PartitionTableError(
                 f"the primary GPT entries would lie in sectors {low} to {high - 1}, where they "
                 "cannot be",
-                offset=low * size,
+                offset=header.offset if is_primary else size,
                 hint=_RESTORE,
             )
+        for name, (start, end) in () if is_primary else self.partitions:
+            # What damaged the primary may be that partition's own data.
+            if start < high * size and size < end:
+                raise PartitionTableError(
+                    f"{name} begins at {start}, where the primary GPT would be restored",
+                    offset=start,
+                    hint=_RESTORE,
+                )
 
     # ---- the stages -----------------------------------------------------------------------------
 

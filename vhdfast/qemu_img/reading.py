@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,9 @@ SERVED = {
 QEMU_NAMES = {ours: theirs for theirs, ours in SERVED.items()}
 # Creators whose VHDs every qemu since 2.6 takes the exact size of.
 EXACT_CREATORS = (b"win ", b"qem2", b"tap\0", b"CTXS")
+VMDK_COMPRESSED = 1 << 16  # of the header's flags
 # Notices that say nothing about how the image is read.
-HARMLESS = {"snapshot-child", "encrypted"}
+HARMLESS = {"snapshot-child", "encrypted", "qemu-chs-size"}
 
 _PROTOCOL = re.compile(r"[^/]*:")
 
@@ -171,8 +173,13 @@ def _partial_blocks(layer: VhdImage) -> str | None:
 
 
 def _doubt_vmdk(layer: ImageFormat, is_alone: bool) -> str | None:
-    if layer.source.read(0, 4) != b"KDMV":
+    magic, _version, flags = struct.unpack("<4sII", layer.source.read(0, 12).ljust(12, b"\0"))
+    if magic != b"KDMV":
         return "its descriptor is a text, which qemu-img reads in its own way"
+    if flags & VMDK_COMPRESSED:
+        # A damaged grain may decode to more than a grain: qemu-img refuses it, vhdfast takes its
+        # beginning.
+        return "its grains are compressed, of which qemu-img refuses more that are damaged"
     return None
 
 

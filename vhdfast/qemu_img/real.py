@@ -17,6 +17,7 @@ GUARD = "VHDFAST_QEMU_IMG_STARTED"
 # A script that holds one of these in its first bytes is a stand-in, or calls one.
 MARKS = (b"vhdfast.qemu_img", b"vhdfast-qemu-img")
 MARK_REACH = 4096
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class HandOver(Exception):
@@ -75,11 +76,12 @@ def become(real: str, words: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     # Python ignores these, and a program keeps what was ignored when it was started.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    kept = {number: signal.signal(number, signal.SIG_DFL) for number in IGNORED_BY_PYTHON}
     try:
         os.execve(real, [NAME, *words], _environment())
     except OSError as error:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
         raise NoRealError(f"{real} cannot be started: {error.strerror}") from error
 
 

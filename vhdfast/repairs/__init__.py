@@ -16,7 +16,7 @@ from .. import edits
 from ..edits import Change
 from ..files import SourceFile
 from .base import REPAIRS, Finding, Repair, RepairKeywords, RepairOptions
-from .draft import open_draft
+from .opening import open_draft
 from .writing import stages
 
 __all__ = [

@@ -261,12 +261,28 @@ def test_an_interruption_takes_everything_back(disk: Path, at: int) -> None:
 
 def test_a_failure_that_cannot_be_taken_back_keeps_the_undo_file(disk: Path) -> None:
     # Steps: create, write, sync; mark, sync; write, sync; write.
-    with pytest.raises(WriteError, match="taking it back failed too.*half made"):
+    with pytest.raises(WriteError, match="taking it back failed too.*half made") as caught:
         edits.apply(plan(disk), system=Failing(7, for_good=True))
     record = edits.interrupted(disk)
     assert record is not None and record.title == "test"
+    assert str(caught.value).count(str(disk)) == 1
     assert edits.undo(disk).title == "test"
     assert disk.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("at", [100, 6000])
+def test_no_space_for_a_hole_is_no_reason_to_call_the_change_half_made(disk: Path, at: int) -> None:
+    class Full(System):
+        def write(self, fd: int, data: bytes, offset: int) -> None:
+            if offset == at and os.fstat(fd).st_ino == disk.stat().st_ino:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().write(fd, data, offset)
+
+    with pytest.raises(NoSpaceError) as caught:
+        edits.apply(plan(disk), system=Full())
+    assert "half made" not in str(caught.value)
+    assert disk.read_bytes() == OLD
+    assert os.listdir(disk.parent) == ["disk"]
 
 
 def test_a_failure_at_the_very_end_leaves_the_change(disk: Path) -> None:
@@ -400,6 +416,42 @@ def test_an_undo_file_elsewhere(disk: Path, tmp_path: Path) -> None:
         edits.undo(disk)
     edits.undo(disk, place)
     assert disk.read_bytes() == OLD
+
+
+@pytest.mark.parametrize(
+    "content", [b"a note", bytes(4096), pattern(7, 511) + bytes(5000), b"vhdfUND?" + bytes(600)]
+)
+def test_a_file_of_the_users_named_as_undo_file_stays(
+    disk: Path, tmp_path: Path, content: bytes
+) -> None:
+    place = tmp_path / "mine"
+    place.write_bytes(content)
+    change = plan(disk)
+    with untouched(disk), untouched(place), pytest.raises(UndoError, match="no undo file, and is"):
+        edits.apply(change, place)
+    for act in (edits.check_not_interrupted, edits.undo, edits.complete):
+        with untouched(disk), untouched(place), pytest.raises(UndoError):
+            act(disk, place)
+
+
+def test_an_empty_file_named_as_undo_file_is_used(disk: Path, tmp_path: Path) -> None:
+    place = tmp_path / "mktemp"
+    place.touch(0o600)
+    edits.apply(plan(disk), place)
+    edits.undo(disk, place)
+    assert disk.read_bytes() == OLD
+
+
+def test_the_file_itself_is_no_undo_file(disk: Path, tmp_path: Path) -> None:
+    poke(disk, 511, b"\0")
+    other = tmp_path / "link"
+    other.hardlink_to(disk)
+    change = plan(disk)
+    for place in (disk, other):
+        with untouched(disk), pytest.raises(UndoError, match="the file that is changed"):
+            edits.apply(change, place)
+        with untouched(disk), pytest.raises(UndoError, match="the file that is changed"):
+            edits.undo(disk, place)
 
 
 def test_the_longest_name(tmp_path: Path) -> None:

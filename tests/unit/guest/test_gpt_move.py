@@ -329,6 +329,29 @@ def test_no_room_to_restore_the_primary_in() -> None:
         disk.stages()
 
 
+def test_entries_that_lie_nowhere() -> None:
+    """What is far away is no place that an error could name: its header is."""
+    disk = disk_of(gpt()).grown(OLD + MIB)
+    header = bytearray(disk.content[512:604])
+    header[16:20] = bytes(4)
+    header[72:80] = struct.pack("<Q", 1 << 60)
+    header[16:20] = struct.pack("<I", zlib.crc32(bytes(header)))
+    disk.put(512, bytes(header))
+    with pytest.raises(PartitionTableError, match="where they cannot be") as caught:
+        disk.stages()
+    assert caught.value.offset == 512
+
+
+def test_a_primary_is_not_restored_over_a_partition() -> None:
+    """Its own data may be what damaged the primary."""
+    made = gpt()
+    made.add(3, 20, 40, "early")
+    disk = disk_of(made).grown(OLD + MIB)
+    disk.put(20 * 512, b"guest" * 100)
+    with pytest.raises(PartitionTableError, match="partition 3 begins at 10240"):
+        disk.stages()
+
+
 def test_a_disk_that_changes_meanwhile() -> None:
     disk = disk_of(gpt()).grown(OLD + MIB)
     table = disk.table()

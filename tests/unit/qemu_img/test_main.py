@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.support.standin import install
 from vhdfast.errors import CorruptImageError
 from vhdfast.qemu_img import main as main_module
 from vhdfast.qemu_img.main import main
-from vhdfast.qemu_img.real import HandOver, NoRealError, find_real
+from vhdfast.qemu_img.real import HandOver, NoRealError, become, find_real
 
 
 class Became(Exception):
@@ -86,6 +87,18 @@ def test_a_real_one_that_cannot_be_started_is_an_error(
             capsys.readouterr().err == f"qemu-img: {broken} cannot be started: Exec format error\n"
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_that_breaks_kills_nobody_after_a_failed_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGPIPE)
+    broken = tmp_path / "qemu-img"
+    broken.write_bytes(b"no program")
+    with pytest.raises(NoRealError):
+        become(str(broken), ["info"])
+    assert before is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGPIPE) is before
 
 
 # ---- finding it ---------------------------------------------------------------------------------

@@ -112,6 +112,15 @@ def test_what_is_no_footer_at_the_end_is_not_overwritten(write: Write) -> None:
     assert path.read_bytes() == before + padding + before[:512]
 
 
+def test_a_note_at_the_end_is_not_overwritten(write: Write) -> None:
+    image = dynamic().build(tail=False)
+    image.put(image.size, b"sha256 of what was exported: " + b"ab" * 32 + bytes(512 - 93))
+    path = write(image)
+    before = path.read_bytes()
+    in_place.repair(path)
+    assert path.read_bytes() == before + before[:512]
+
+
 def test_a_file_that_is_cut_short_gets_no_footer(write: Write, refused: Refused) -> None:
     path = write(dynamic().build(tail=False))
     os.truncate(path, path.stat().st_size - 4096)

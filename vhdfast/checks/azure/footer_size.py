@@ -44,7 +44,7 @@ class FooterSize(FooterCheck):
             f"the footer gives {format_bytes(footer.current_size)}, {relation} than the "
             f"{format_bytes(there)} before it",
             *evidence,
-            remedy="copy the file again and compare checksums; " + self.repair(subject)
-            if relation == "more"
+            remedy="copy the file again and compare checksums"
+            if relation == "more" and footer.is_intact
             else self.repair(subject),
         )

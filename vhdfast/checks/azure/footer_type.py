@@ -9,6 +9,9 @@ from ..base import Finding, Severity
 from ..subject import Subject
 from ._footer import PREPARE_VHD, VHD_SPECIFICATION, FooterCheck
 
+# Its checksum is right: somebody meant it.
+UNKNOWN = "export the disk again, as a fixed VHD of version 1.0"
+
 
 class FooterType(FooterCheck):
     id = "footer-type"
@@ -28,5 +31,5 @@ class FooterType(FooterCheck):
         else:
             yield self.failed(
                 f"the footer's disk type is {footer.disk_type}, which is none", evidence,
-                remedy=self.repair(subject),
+                remedy=UNKNOWN if footer.is_intact else self.repair(subject),
             )  # fmt: skip

@@ -9,6 +9,9 @@ from ..base import Finding, Severity
 from ..subject import Subject
 from ._footer import FooterCheck
 
+# Its checksum is right: somebody meant it.
+UNKNOWN = "export the disk again, as a fixed VHD of version 1.0"
+
 
 class FooterVersion(FooterCheck):
     id = "footer-version"
@@ -25,5 +28,6 @@ class FooterVersion(FooterCheck):
         else:
             major, minor = footer.version >> 16, footer.version & 0xFFFF
             yield self.failed(
-                f"the footer's version is {major}.{minor}", evidence, remedy=self.repair(subject)
-            )
+                f"the footer's version is {major}.{minor}", evidence,
+                remedy=UNKNOWN if footer.is_intact and major != 1 else self.repair(subject),
+            )  # fmt: skip

@@ -6,7 +6,19 @@ from collections.abc import Iterator
 
 from ..base import Check, Evidence, Finding, Severity
 from ..subject import Subject
+from .closed_cleanly import CODES as CLOSED_CODES
 from .cut_short import CODES
+
+# What checks of their own speak of, with more to say: of any file, and of the image's own alone.
+OF_ALL = {*CODES, *CLOSED_CODES}
+OF_ITS_OWN = {
+    "qemu-chs-size",
+    "saved-state",  # footer-saved-state
+    *("footer-checksum", "footer-missing", "footers-differ", "header-checksum"),  # footer-*, vhd-*
+    *("header-damaged", "region-table-damaged"),  # vhdx-headers
+    "marked-corrupt",  # qcow2-corrupt
+    "grain-directory-damaged",  # vmdk-directories
+}
 
 
 class Notices(Check):
@@ -25,7 +37,12 @@ class Notices(Check):
             yield self.skipped("the image cannot be opened")
             return
         _ = subject.map_error
-        found = [notice for notice in subject.image.notices if notice.code not in CODES]
+        own = (None, subject.image.path)
+        found = [
+            notice
+            for notice in subject.image.notices
+            if notice.code not in OF_ALL and not (notice.code in OF_ITS_OWN and notice.path in own)
+        ]
         for notice in found:
             evidence = Evidence(notice.code, notice.message, path=notice.path, offset=notice.offset)
             yield self.failed(

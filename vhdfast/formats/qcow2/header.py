@@ -21,7 +21,14 @@ from ...extents import Codec
 from ...files import Source
 from ...units import MAX_OFFSET
 
-__all__ = ["MAGIC", "Header", "backing_name", "read_header", "refuse_encryption"]
+__all__ = [
+    "MAGIC",
+    "Header",
+    "backing_name",
+    "read_header",
+    "refuse_encryption",
+    "walk_extensions",
+]
 
 MAGIC = b"QFI\xfb"
 _V2 = struct.Struct(">4sIQIIQIIQQIIQ")
@@ -245,7 +252,7 @@ def refuse_encryption(
     )
 
 
-def _extensions(source: Source, start: int, end: int) -> list[tuple[int, int, bytes]]:
+def walk_extensions(source: Source, start: int, end: int) -> list[tuple[int, int, bytes]]:
     """(type, offset, content) of every header extension in [start, end)."""
     data = source.read(0, end)
     found: list[tuple[int, int, bytes]] = []
@@ -273,7 +280,7 @@ def _extensions(source: Source, start: int, end: int) -> list[tuple[int, int, by
 def _strings(source: Source, start: int, end: int) -> dict[int, str]:
     """The extensions that are names, by type. Raises InvalidImageError where one is there twice."""
     found: dict[int, str] = {}
-    for kind, at, content in _extensions(source, start, end):
+    for kind, at, content in walk_extensions(source, start, end):
         if kind not in (_BACKING_FORMAT, _DATA_FILE_NAME):
             continue
         if kind in found:
@@ -297,7 +304,7 @@ def _unknown_features(
     """The error for incompatible features, by the names that the image gives them."""
     names: dict[int, str] = {}
     try:
-        for kind, _, content in _extensions(source, length, cluster_size):
+        for kind, _, content in walk_extensions(source, length, cluster_size):
             if kind != _FEATURE_NAMES:
                 continue
             for at in range(0, len(content) - _FEATURE_SIZE + 1, _FEATURE_SIZE):

@@ -32,7 +32,7 @@ assert (_ENTRY.size, _EXTRA.size) == (40, 16)
 class Snapshot:
     """One entry of the table. Sizes and offsets in bytes.
 
-    virtual_size: None where the entry does not say. offset: of the entry in the file.
+    virtual_size: None where the entry does not say. offset, end: of the entry in the file.
     """
 
     id: str
@@ -42,6 +42,7 @@ class Snapshot:
     virtual_size: int | None
     seconds: int
     offset: int
+    end: int
 
     def __str__(self) -> str:
         return f"{printable(self.id)} {printable(self.name)!r}"
@@ -96,6 +97,7 @@ def walk(source: Source, header: Header) -> Iterator[Snapshot]:
             virtual_size=size,
             seconds=seconds,
             offset=at,
+            end=end,
         )
         at = end
 

@@ -277,6 +277,10 @@ class BlockTable:
             rows = in_order([rows[whole], pieces])
         return clip(rows, offset, min(length, self.virtual_size - offset))
 
+    def are_full(self, starts: Places) -> npt.NDArray[np.bool_]:
+        """Whether all sectors are marked of blocks at these offsets, within the file."""
+        return self._read_bitmaps(starts)[0]
+
     def _read_bitmaps(
         self, starts: npt.NDArray[np.uint64]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:

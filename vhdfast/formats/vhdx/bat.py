@@ -64,7 +64,7 @@ class BlockTable:
         self.count = -(-self.virtual_size // self.block_size)
         self.reserved = [Region("header section", 0, HEADER_SECTION), *reserved]
         self.overlaps = OverlapSearch(
-            source, self._all_stored, self.block_size // MIB, BITMAP_SIZE // MIB
+            source, self.all_stored, self.block_size // MIB, BITMAP_SIZE // MIB
         )
         self.has_parent = metadata.has_parent
         self.sector_size = metadata.logical_sector_size
@@ -105,7 +105,7 @@ class BlockTable:
         entries: Places = np.frombuffer(data, dtype="<u8")[indices - base]
         return entries
 
-    def _name(self, index: int) -> str:
+    def name_of(self, index: int) -> str:
         """What the entry at `index` of the table stands for."""
         chunk, within = divmod(index, self.chunk_ratio + 1)
         if within == self.chunk_ratio:
@@ -115,7 +115,7 @@ class BlockTable:
     def _corrupt(self, index: int, problem: str) -> CorruptImageError:
         """An error about the entry at `index` of the table."""
         return CorruptImageError(
-            f"{self._name(index)} {problem}",
+            f"{self.name_of(index)} {problem}",
             path=self.source.path,
             offset=self.region.offset + 8 * index,
             hint="the block allocation table is damaged: copy the image again",
@@ -142,7 +142,7 @@ class BlockTable:
             counts = ~is_bitmap
         return indices[counts], entries[used[counts]] >> np.uint64(20)
 
-    def _all_stored(self) -> Iterator[tuple[Indices, Places, npt.ArrayLike]]:
+    def all_stored(self) -> Iterator[tuple[Indices, Places, npt.ArrayLike]]:
         """The same of the whole table, with 1 for what is a sector bitmap."""
         for first in range(0, self.length, WINDOW_ENTRIES):
             indices, places = self._stored(first)
@@ -155,7 +155,7 @@ class BlockTable:
             one, other = pair
             raise self._corrupt(
                 other.index,
-                f"at {other.place * MIB:#x} overlaps {self._name(one.index)} at "
+                f"at {other.place * MIB:#x} overlaps {self.name_of(one.index)} at "
                 f"{one.place * MIB:#x}: blocks take {self.block_size} bytes each"
                 + (f", bitmaps {BITMAP_SIZE}" if self.has_parent else ""),
             )

@@ -224,15 +224,16 @@ class SparsePart(TablePart):
             self.notice_not_closed(None if file else 72)
         self._redundant = HAS_REDUNDANT & header.flags and header.redundant
         try:
-            self._primary: HostedTables | None = self._tables(header.directory)
+            self._primary: HostedTables | None = self.tables_at(header.directory)
         except CorruptImageError:
             if not self._redundant:
                 raise
             self._primary = None
-            self._active = self._tables(self._redundant)
+            self._active = self.tables_at(self._redundant)
             self._say_redundant()
 
-    def _tables(self, directory: int) -> HostedTables:
+    def tables_at(self, directory: int) -> HostedTables:
+        """The tables of the grain directory at this sector. Raises CorruptImageError."""
         header = self.header
         reserved = [Region("header", 0, SECTOR)]
         if header.descriptor_offset and header.descriptor_size:
@@ -247,6 +248,10 @@ class SparsePart(TablePart):
         )  # fmt: skip
         tables.has_zeroed = bool(header.flags & HAS_ZEROED)
         return tables
+
+    def directories(self) -> tuple[int, int] | None:
+        """Where the grain directory and its redundant copy lie, sectors; None without a copy."""
+        return (self.header.directory, int(self._redundant)) if self._redundant else None
 
     def _say_redundant(self) -> None:
         self.notify(
@@ -278,7 +283,7 @@ class SparsePart(TablePart):
         if not self._redundant:
             return None
         try:
-            spare = self._tables(self._redundant)
+            spare = self.tables_at(self._redundant)
             self.checked(spare)
         except CorruptImageError:
             return None
