@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         check,
         compare,
         convert,
+        convert_in_place,
         create,
         plan_conversion,
+        plan_conversion_in_place,
         plan_repair,
         plan_resize,
         repair,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     )
     from .checks import CheckedImage, CheckOptions, Finding, Selection
     from .comparing import Comparison
+    from .converting_in_place import ConvertInPlacePlan
     from .errors import VhdfastError
     from .extents import EXTENT, Extent, ExtentMap, Kind
     from .formats import ImageInfo, Notice
@@ -50,9 +53,11 @@ _HOME = {
     "check": "api",
     "compare": "api",
     "convert": "api",
+    "convert_in_place": "api",
     "create": "api",
     "hash_image": "hashing",
     "plan_conversion": "api",
+    "plan_conversion_in_place": "api",
     "plan_repair": "api",
     "plan_resize": "api",
     "repair": "api",
@@ -63,6 +68,7 @@ _HOME = {
     "Finding": "checks",
     "Selection": "checks",
     "Comparison": "comparing",
+    "ConvertInPlacePlan": "converting_in_place",
     "VhdfastError": "errors",
     "EXTENT": "extents",
     "Extent": "extents",
@@ -84,6 +90,7 @@ __all__ = [
     "CheckOptions",
     "CheckedImage",
     "Comparison",
+    "ConvertInPlacePlan",
     "ConvertPlan",
     "ConvertResult",
     "Created",
@@ -104,12 +111,14 @@ __all__ = [
     "check",
     "compare",
     "convert",
+    "convert_in_place",
     "crc32c",
     "create",
     "hash_image",
     "is_zero",
     "open_image",
     "plan_conversion",
+    "plan_conversion_in_place",
     "plan_repair",
     "plan_resize",
     "repair",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .comparing import Comparison, compare_images
 from .converting import ConvertPlan, ConvertResult, convert, plan_conversion
+from .converting_in_place import convert_in_place, plan_conversion_in_place
 from .errors import UsageError
 from .formats import OpenOptions, ReadOptions
 from .image import open_as
@@ -40,9 +41,11 @@ __all__ = [
     "check",
     "compare",
     "convert",
+    "convert_in_place",
     "create",
     "doctor",
     "plan_conversion",
+    "plan_conversion_in_place",
     "plan_repair",
     "plan_resize",
     "repair",

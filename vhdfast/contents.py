@@ -7,8 +7,9 @@ conversion refuses partition tables that a disk of 512-byte sectors would not sh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
-__all__ = ["HEAD_LENGTH", "describe", "file_systems", "partition_table"]
+__all__ = ["HEAD_LENGTH", "describe", "file_system_size", "file_systems", "partition_table"]
 
 # The farthest sign is the btrfs superblock's, at 64 KiB + 64.
 HEAD_LENGTH = 0x11000
@@ -65,6 +66,32 @@ def file_systems(read_at: ReadAt) -> Iterator[tuple[int, str]]:
     for offset, magic, name in _FILE_SYSTEMS:
         if read_at(offset, len(magic)) == magic:
             yield offset, name
+
+
+def file_system_size(read_at: ReadAt) -> int | None:
+    """Bytes that a file system on the whole disk says it has; None where that is not known here.
+
+    ext2 to 4, XFS, btrfs, NTFS and exFAT, by their superblocks; those of Linux are in its
+    documentation of file systems, the others in Microsoft's.
+    """
+
+    def field(offset: int, length: int, order: Literal["little", "big"] = "little") -> int:
+        return int.from_bytes(read_at(offset, length), order)
+
+    names = {name for _, name in file_systems(read_at)}
+    if "ext2/3/4" in names:
+        is_64_bit = field(0x460, 4) & 0x80
+        blocks = field(0x404, 4) | (field(0x550, 4) << 32 if is_64_bit else 0)
+        return blocks << 10 + (field(0x418, 4) & 0xF)
+    if "XFS" in names:
+        return field(4, 4, "big") * field(8, 8, "big")
+    if "btrfs" in names:
+        return field(0x10070, 8)
+    if "NTFS" in names:  # its last sector, a copy of the first, is not counted
+        return (field(0x28, 8) + 1) * field(0x0B, 2)
+    if "exFAT" in names:
+        return field(0x48, 8) << (field(0x6C, 1) & 0xF)
+    return None
 
 
 def describe(read_at: ReadAt) -> str | None:

@@ -42,7 +42,14 @@ from .units import SECTOR, check_align, format_bytes
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ConvertPlan", "ConvertResult", "convert", "plan_conversion"]
+__all__ = [
+    "ConvertPlan",
+    "ConvertResult",
+    "check_sector_size",
+    "convert",
+    "plan_conversion",
+    "target_size",
+]
 
 Path = str | os.PathLike[str]
 
@@ -231,11 +238,11 @@ def _prepare(
     if image.is_same_file(path):
         raise _same_file(path)
     check_jobs(jobs)
-    _check_sector_size(image, allow_4kn)
+    check_sector_size(image, allow_4kn)
     limits = kind.constraints
-    target_size = _target_size(image, limits.alignment if align is None else align, size)
-    check_largest(target_size, kind, path, "shrink the disk in the guest first")
-    output = kind(path, target_size, options)
+    rounded = target_size(image, limits.alignment if align is None else align, size)
+    check_largest(rounded, kind, path, "shrink the disk in the guest first")
+    output = kind(path, rounded, options)
     output.check_target()
     spool = _spool_to_adopt(image, output)
     cloning = _cloning(image, output) if clone and spool is None else None
@@ -253,7 +260,7 @@ def _prepare(
         target=path,
         target_format=to,
         source_size=image.virtual_size,
-        target_size=target_size,
+        target_size=rounded,
         file_size=output.largest_file(found.blocks),
         data=found.data,
         zero=found.zero,
@@ -324,7 +331,8 @@ def _cloning(image: Image, output: FileOutput) -> Cloning | None:
     return Cloning.into(output.directory, image.layer.sources)
 
 
-def _check_sector_size(image: Image, allow_4kn: bool) -> None:
+def check_sector_size(image: Image, allow_4kn: bool) -> None:
+    """Raise UnsupportedImageError for a partition table that Azure's sectors hide."""
     if image.sector_size == SECTOR or allow_4kn:
         return
     table = contents.partition_table(image.pread, image.sector_size)
@@ -338,8 +346,8 @@ def _check_sector_size(image: Image, allow_4kn: bool) -> None:
         )
 
 
-def _target_size(image: Image, align: int, size: int | None) -> int:
-    """The virtual size that the target gets, bytes."""
+def target_size(image: Image, align: int, size: int | None) -> int:
+    """The virtual size that the target gets, bytes. Raises UsageError, ImageError."""
     if size is not None and size < image.virtual_size:
         raise UsageError(
             f"--size {size} is smaller than the disk of {format_bytes(image.virtual_size)}",

@@ -9,13 +9,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from . import contents, edits
-from .edits import Change, Stage, Write, nonzero
+from . import edits
+from .edits import Change, Stage, Write
 from .errors import (
-    ReadError,
     TargetError,
     TargetTooLargeError,
     UnprovenError,
@@ -28,18 +26,20 @@ from .formats.raw import RawImage
 from .formats.vhd import VhdImage
 from .formats.vhd.footer import FOOTER_LENGTH, LARGEST_GEOMETRY, DiskType, Footer
 from .guest.gpt_move import move_backup_gpt
-from .guest.partitions import Pread, read_partitions
+from .guest.partitions import PartitionTable, Pread, read_partitions
 from .outputs.fixed_vhd import FixedVhd
-from .siblings import newer_states
+from .shrinking import check_cut, first_outside, flat_disk, gpt_ranges
+from .siblings import newer_states, next_part
 from .units import MAX_OFFSET, SECTOR, format_bytes, round_up
 
 __all__ = [
     "ResizePlan",
-    "check_cut",
     "check_no_snapshots",
+    "check_not_split",
     "gpt_notice",
     "gpt_stages",
     "move_footer",
+    "moved_gpt",
     "plan_resize",
 ]
 
@@ -81,6 +81,7 @@ def plan_resize(
     """
     edits.check_not_interrupted(path, undo_file)
     with SourceFile(path) as source:
+        check_not_split(source)
         kind = _kind(source, from_format)
         footer = None if kind is RawImage else _footer(source)
         old = source.size if footer is None else footer.current_size
@@ -214,9 +215,10 @@ def move_footer(old: int, length: int, new: int, footer: bytes) -> list[Stage]:
 def gpt_stages(source: SourceFile, old: int, new: int) -> list[Stage]:
     """The stages that move the backup of a GPT to the end of a disk of `new` bytes.
 
-    old: the disk's present size. Raises PartitionTableError where that cannot be done.
+    old: the disk's present size. Raises PartitionTableError where that cannot be done,
+    UnprovenError where data that belongs to no partition would be overwritten.
     """
-    pread = _disk(source, old)
+    pread = flat_disk(source, old)
     table = read_partitions(pread, old)
     if table is None:
         raise UsageError(
@@ -225,17 +227,57 @@ def gpt_stages(source: SourceFile, old: int, new: int) -> list[Stage]:
             hint="leave out --relocate-gpt",
         )
     known = old if table.backup is None else table.backup.offset + table.sector_size
+    return moved_gpt(source, pread, table, known, new)
+
+
+def moved_gpt(
+    source: SourceFile, pread: Pread, table: PartitionTable, old: int, new: int
+) -> list[Stage]:
+    """The stages that move the backup of this GPT, cut where writes lie on top of each other.
+
+    old: the end of the disk that the backup is at now. Raises what `gpt_stages` does.
+    """
     stages: list[Stage] = []
-    for writes in move_backup_gpt(pread, table, known, new):
-        apart: list[Write] = []
+    for writes in move_backup_gpt(pread, table, old, new, sector_size=table.sector_size):
+        taken: list[Write] = []
         for write in writes:
             if any(write.offset < one.end and one.offset < write.offset + len(write.data)
-                   for one in apart):  # fmt: skip
-                stages.append(Stage(tuple(apart)))
-                apart = []
-            apart.append(Write(write.offset, write.data, write.what))
-        stages.append(Stage(tuple(apart)))
+                   for one in taken):  # fmt: skip
+                stages.append(Stage(tuple(taken)))
+                taken = []
+            _check_overwritten(source, pread, table, write.offset, write.data)
+            taken.append(Write(write.offset, write.data, write.what))
+        stages.append(Stage(tuple(taken)))
     return stages
+
+
+def _check_overwritten(
+    source: SourceFile, pread: Pread, table: PartitionTable, offset: int, data: bytes
+) -> None:
+    """Only zeros, and what is left of the GPT itself, give way to the backup."""
+    header = table.header
+    if header is None or offset < header.first_usable_lba * table.sector_size or not any(data):
+        return
+    spared = [] if table.backup is None else gpt_ranges(table.backup)
+    at = first_outside(offset, pread(offset, len(data)), spared)
+    if at is not None:
+        raise UnprovenError(
+            "the backup of the GPT would lie on data that belongs to no partition",
+            path=source.path,
+            offset=at,
+            hint="choose another size, or leave out --relocate-gpt",
+        )
+
+
+def check_not_split(source: SourceFile) -> None:
+    """Raise UnprovenError where the file is the first part of a split disk: its end is no end."""
+    part = next_part(source)
+    if part is not None:
+        raise UnprovenError(
+            f"{part} lies beside it: this is the first part of a split disk",
+            path=source.path,
+            hint="join the parts into one file first, or move that file away if it is another's",
+        )
 
 
 def check_no_snapshots(source: SourceFile) -> None:
@@ -251,7 +293,7 @@ def check_no_snapshots(source: SourceFile) -> None:
 
 def gpt_notice(source: SourceFile, old: int, new: int) -> Notice | None:
     """That the backup of a GPT will not lie at the disk's end, where that is so."""
-    table = read_partitions(_disk(source, old), old)
+    table = read_partitions(flat_disk(source, old), old)
     if table is None or table.scheme != "gpt" or (new == old and table.backup_is_at_end):
         return None
     return Notice(
@@ -260,96 +302,3 @@ def gpt_notice(source: SourceFile, old: int, new: int) -> Notice | None:
         source.path,
         None if table.backup is None else table.backup.offset,
     )
-
-
-def check_cut(source: SourceFile, old: int, new: int, relocates_gpt: bool) -> None:
-    """Prove that the end of a disk, [new, old), is unused: no partition, nothing but zeros.
-
-    What is no disk of partitions, a file system on all of it, keeps its size.
-
-    relocates_gpt: the backup of a GPT may lie there, for it is moved before. Raises UnprovenError.
-    """
-    pread = _disk(source, old)
-    table = read_partitions(pread, old)
-    backup: list[tuple[int, int]] = []
-    if table is None:
-        _check_empty(source, pread, 0, new)
-    else:
-        # A boot loader of a file system on the whole disk may look like a table of nothing.
-        if table.scheme == "mbr" and not table.partitions:
-            _check_empty(source, pread, SECTOR, new)
-        for sign, name in contents.file_systems(pread):
-            if not any(one.offset <= sign < one.end for one in table.partitions):
-                raise _unproven(
-                    source,
-                    f"a signature of {name} lies outside of all partitions, and nothing tells "
-                    "where its data ends",
-                    sign,
-                )
-        if table.scheme == "gpt" and table.header is None:
-            raise _unproven(source, "the GPT is damaged, so that nothing tells where it ends", new)
-        for partition in table.partitions:
-            if partition.end > new:
-                raise _unproven(
-                    source,
-                    f"partition {partition.number} ends at {partition.end}, behind the "
-                    f"{format_bytes(new)} that would be left",
-                    partition.offset,
-                )
-        if table.backup is not None:
-            start = table.backup.entries_offset
-            backup = [
-                (start, start + table.backup.entries_space),
-                (table.backup.offset, table.backup.offset + table.sector_size),
-            ]
-    spared = backup if relocates_gpt else []
-    for offset, data in _data(source, new, old):
-        at = _first_outside(offset, data, spared)
-        if at is None:
-            continue
-        if any(start <= at < end for start, end in backup):
-            raise _unproven(source, "the backup of the GPT lies there; --relocate-gpt moves it", at)
-        raise _unproven(source, "it is not empty", at)
-
-
-def _check_empty(source: SourceFile, pread: Pread, start: int, end: int) -> None:
-    holds = contents.describe(pread)
-    for offset, _ in _data(source, start, end):
-        raise _unproven(
-            source,
-            f"the disk has no partitions ({holds or 'unknown data'}), so that nothing tells where "
-            "its data ends",
-            offset,
-        )
-
-
-def _unproven(source: SourceFile, why: str, offset: int) -> UnprovenError:
-    return UnprovenError(
-        f"the end of the disk cannot be cut off: {why}",
-        path=source.path,
-        offset=offset,
-        hint="shrink the partitions in the guest first, or leave out --shrink",
-    )
-
-
-def _data(source: SourceFile, start: int, end: int) -> Iterable[tuple[int, bytes]]:
-    try:
-        yield from nonzero(source.fileno(), start, end)
-    except OSError as error:
-        raise ReadError(f"reading failed: {error.strerror}", path=source.path) from error
-
-
-def _first_outside(offset: int, data: bytes, spared: list[tuple[int, int]]) -> int | None:
-    """Where the first byte that is not zero lies, but for spared ranges."""
-    left = bytearray(data)
-    for start, end in spared:
-        low, high = max(start, offset), min(end, offset + len(data))
-        if low < high:
-            left[low - offset : high - offset] = bytes(high - low)
-    rest = bytes(left).lstrip(b"\0")
-    return offset + len(data) - len(rest) if rest else None
-
-
-def _disk(source: SourceFile, size: int) -> Pread:
-    """Reads a flat disk that is the first bytes of a file."""
-    return lambda offset, length: source.read(offset, max(0, min(length, size - offset)))

@@ -8,7 +8,7 @@ from itertools import islice
 
 from .files import Source, SourceFile
 
-__all__ = ["newer_states"]
+__all__ = ["newer_states", "next_part"]
 
 MAX_ENTRIES = 10_000  # names of a directory that are looked at
 MAX_FOUND = 64
@@ -20,6 +20,20 @@ _CHILDREN = {
     ".vhd": re.compile(r"_[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\.avhd", re.IGNORECASE),
 }
 _NUMBERED = re.compile(r"(.*)-(\d{6})", re.DOTALL)
+
+
+def next_part(source: Source) -> str | None:
+    """Name of the second part of a VHD that Virtual PC split (NAME.v01), where one lies beside it.
+
+    Only the name is looked at.
+    """
+    if not isinstance(source, SourceFile):
+        return None
+    stem, suffix = os.path.splitext(os.path.abspath(source.path))
+    if suffix.lower() != ".vhd":
+        return None
+    parts = (f"{stem}.v01", f"{stem}.V01")
+    return next((os.path.basename(part) for part in parts if os.path.lexists(part)), None)
 
 
 def newer_states(source: Source) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import MIB, SparseFile, pattern
+from tests.support import MIB, SparseFile, pattern, poke
 from tests.support.build_vhd import FOOTER_FIELDS, DynamicVhd, fixed, make_footer
 from tests.support.build_vhdx import write_vhdx
 from vhdfast.cli import main
@@ -69,6 +69,18 @@ def vhdx(folder: Path) -> Path:
     return folder / "my disk.vhdx"
 
 
+def broken_dynamic(*damage: tuple[int, bytes]) -> Build:
+    """A dynamic VHD with these bytes, (offset or -offset from the end, bytes), overwritten."""
+
+    def build(folder: Path) -> Path:
+        path = dynamic(SIZE)(folder)
+        for offset, data in damage:
+            poke(path, offset % path.stat().st_size, data)
+        return path
+
+    return build
+
+
 REPAIR = "vhdfast repair 'my disk.vhd'"
 CONVERT = "vhdfast convert 'my disk.vhd' 'my disk-azure.vhd'"
 CASES: list[tuple[str, Build, str]] = [
@@ -97,6 +109,10 @@ CASES: list[tuple[str, Build, str]] = [
     ("size-limits", dynamic(4 * MIB), f"{CONVERT} --size=20M"),
     ("size-limits", vhdx, "vhdfast convert 'my disk.vhdx' 'my disk.vhd' --size=20M"),
     ("fixed-vhd", dynamic(SIZE), CONVERT),
+    ("vhd-footers", broken_dynamic((64, bytes(4))), REPAIR),
+    ("vhd-footers", broken_dynamic((0, bytes(512))), REPAIR),
+    ("vhd-footers", broken_dynamic((-512, bytes(512))), REPAIR),
+    ("vhd-header", broken_dynamic((512 + 36, bytes(4))), REPAIR),
 ]  # fmt: skip
 
 

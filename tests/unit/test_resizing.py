@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from tests.support import MIB, SparseFile, build_gpt, pattern, peek, poke
 from tests.support.build_vhd import DynamicVhd, fixed, make_footer
 from tests.unit.repairs.conftest import digest
-from vhdfast import in_place
+from vhdfast import contents, in_place
 from vhdfast.errors import (
     ImageError,
     InUseError,
@@ -128,6 +129,49 @@ def test_a_file_system_on_the_whole_disk_with_a_boot_loader_is_not_cut(tmp_path:
     refused(path, UnprovenError, "ext2/3/4 lies outside of all", 15 * MIB, shrink=True)
 
 
+def test_growing_a_file_system_is_not_undone_under_it(tmp_path: Path) -> None:
+    if shutil.which("resize2fs") is None:
+        pytest.skip("resize2fs is not installed (apt install e2fsprogs)")
+    path = SparseFile(20 * MIB).write(tmp_path / "disk.raw")
+    subprocess.run(["mkfs.ext4", "-q", "-F", path], check=True, capture_output=True)
+    in_place.resize(path, 30 * MIB)
+    subprocess.run(["e2fsck", "-fy", path], check=True, capture_output=True)
+    subprocess.run(["resize2fs", path], check=True, capture_output=True)
+    before = digest(path)
+    with pytest.raises(UnprovenError, match=f"the file system ends at {30 * MIB}"):
+        in_place.undo(path)
+    assert digest(path) == before
+
+
+@pytest.mark.parametrize("make", [raw, vhd])
+def test_growing_is_not_undone_under_a_partition(
+    tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    path = make(tmp_path)
+    before = digest(path)
+    in_place.resize(path, 6 * MIB)
+    time.sleep(0.02)  # times of files go by ticks
+    poke(path, 446, build_gpt.mbr_entry(0x83, 1, 4 * MIB // 512))
+    with pytest.raises(UnprovenError, match=f"partition 1 ends at {4 * MIB + 512}"):
+        in_place.undo(path)
+    poke(path, 446, build_gpt.mbr_entry(0x83, 1, 2047))
+    in_place.undo(path)
+    assert digest(path)[0] == before[0]
+
+
+@pytest.mark.parametrize(
+    "command", ["mkfs.ext4 -q -F", "mkfs.xfs -q", "mkfs.btrfs -q", "mkfs.ntfs -qFf", "mkfs.exfat"]
+)
+def test_what_a_file_system_says_of_its_size(tmp_path: Path, command: str) -> None:
+    if shutil.which(command.split()[0]) is None:
+        pytest.skip(f"{command.split()[0]} is not installed")
+    path = SparseFile(320 * MIB).write(tmp_path / "disk.raw")
+    subprocess.run([*command.split(), path], check=True, capture_output=True)
+    with open(path, "rb") as file:
+        found = contents.file_system_size(lambda at, length: os.pread(file.fileno(), length, at))
+    assert found == 320 * MIB
+
+
 def test_a_table_without_partitions(tmp_path: Path) -> None:
     image = SparseFile(4 * MIB)
     image.put(0, build_gpt.mbr_sector())
@@ -167,6 +211,21 @@ def test_sgdisk_is_content_with_a_moved_backup(tmp_path: Path) -> None:
     in_place.resize(path, by=16 * MIB, relocate_gpt=True)
     done = subprocess.run(["sgdisk", "-v", path], check=True, capture_output=True, text=True)
     assert "No problems found" in done.stdout
+
+
+def test_the_backup_does_not_go_on_top_of_data_outside_of_partitions(tmp_path: Path) -> None:
+    table = build_gpt.Gpt(4096)
+    table.add(1, 64, 2047, "root")
+    path = table.build().write(tmp_path / "disk.raw")
+    os.truncate(path, 4 * MIB)
+    poke(path, 4 * MIB - 1024, b"a RAID controller's")
+    refused(path, UnprovenError, "data that belongs to no partition", 4 * MIB, relocate_gpt=True)
+    poke(path, 3 * MIB - 1024, b"too")
+    poke(path, 4 * MIB - 1024, bytes(512))
+    for size in (4 * MIB, 5 * MIB):
+        assert in_place.plan_resize(path, size, relocate_gpt=True).change is not None
+    options = {"shrink": True, "relocate_gpt": True}
+    refused(path, UnprovenError, "data that belongs to no partition", 3 * MIB, **options)
 
 
 def test_a_gpt_whose_backup_stays_behind_is_noticed(tmp_path: Path) -> None:
@@ -218,6 +277,12 @@ def test_a_disk_that_a_snapshot_depends_on(tmp_path: Path) -> None:
     (tmp_path / "disk_01234567-89AB-CDEF-0123-456789ABCDEF.avhd").touch()
     refused(path, UnprovenError, "a snapshot that depends on this disk", 5 * MIB)
     assert in_place.resize(path, 4 * MIB).action == "unchanged"
+
+
+def test_the_first_part_of_a_split_disk(tmp_path: Path) -> None:
+    for path in (vhd(tmp_path), raw(tmp_path).rename(tmp_path / "other.vhd")):
+        path.with_suffix(".v01").touch()
+        refused(path, UnprovenError, "v01 lies beside it", 10 * MIB)
 
 
 def test_a_vhd_is_not_taken_for_a_raw_disk(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def print_result(result: InPlaceResult, console: Console) -> None:
         "in-place",
         {
             "path": result.path,
+            "renamed_to": result.renamed_to,
             "action": result.action,
             "title": result.title,
             "steps": step_documents(result.steps),
@@ -63,6 +64,8 @@ def print_result(result: InPlaceResult, console: Console) -> None:
         "undone": f"took back: {result.title}",
     }
     console.text(done[result.action])
+    if result.renamed_to is not None:
+        console.text(f"the file is now {result.renamed_to}")
     if result.undo_file is not None:
         console.text(f"undo file: {result.undo_file} (--undo; remove it when you need it no more)")
 

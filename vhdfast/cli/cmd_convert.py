@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..units import format_bytes, format_size
+from ._convert_in_place import refuse_without, run_in_place
 from ._options import (
     Parser,
     add_source_options,
@@ -26,11 +27,13 @@ HELP = "convert a disk image to a fixed VHD, aligned to MiB, as Azure wants it"
 MORE = """\
 DST gets its name only when all of it is on disk; a run that fails or is stopped leaves nothing
 behind. Without DST the target is named after the source, in the current directory; a directory as
-DST takes that name in it. Zeros are found and left as holes. The source is never written."""
+DST takes that name in it. Zeros are found and left as holes. The source is never written, but with
+--in-place, which makes a raw disk or a fixed VHD what it should be without a copy."""
 EXAMPLES = (
     "vhdfast convert --fixed --align disk.vhdx disk.vhd",
     "vhdfast convert --dry-run server.vhdx",
     "vhdfast convert --verify --size=64G disk.img /mnt/out/",
+    "vhdfast convert --in-place disk.raw",
 )
 
 
@@ -70,6 +73,17 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace an existing target")
     parser.add_argument(
+        "--in-place", action="store_true",
+        help="change SRC itself, a raw disk or a fixed VHD, and rename it; with --to raw back",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-name", action="store_true", help="with --in-place: leave the file's name"
+    )
+    parser.add_argument(
+        "--keep-undo", action="store_true",
+        help="with --in-place: keep the undo file, so that --to raw gives the same disk back",
+    )  # fmt: skip
+    parser.add_argument(
         "--allow-4kn", action="store_true",
         help="take a partition table made for 4096-byte sectors, which Azure will not read",
     )  # fmt: skip
@@ -93,6 +107,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ..files import is_url
 
     to = _output_name(args)
+    if args.in_place:
+        return run_in_place(args, to, console)
+    refuse_without(args)
     if not is_url(args.source) and os.path.isdir(args.source):
         return _list_disks(args.source, console)
     target = _target_name(args.source, args.target, to, args.disk)

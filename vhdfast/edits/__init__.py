@@ -6,8 +6,18 @@ one durable stage after the other. docs/internals/in-place.md.
 
 from __future__ import annotations
 
-from .applying import Completed, apply, check_not_interrupted, complete, interrupted, undo
-from .change import Change, Stage, Step, Write
+from .applying import (
+    Completed,
+    apply,
+    check_not_interrupted,
+    check_undo,
+    complete,
+    interrupted,
+    last_change,
+    undo,
+)
+from .change import Change, Stage, Step, Write, is_name
+from .naming import check_free
 from .record import UNDOING, Record
 from .scan import nonzero
 from .system import System
@@ -22,9 +32,13 @@ __all__ = [
     "System",
     "Write",
     "apply",
+    "check_free",
     "check_not_interrupted",
+    "check_undo",
     "complete",
     "interrupted",
+    "is_name",
+    "last_change",
     "nonzero",
     "undo",
 ]

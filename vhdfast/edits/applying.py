@@ -3,10 +3,13 @@
     undo file written, durable with its name
     state "begun", durable
     stage 1, durable … stage n, durable
+    the file renamed, durable        where it gets another name
+    undo file renamed likewise       where it is kept
     state "done", durable            or the undo file removed, where it is not kept
 
     state "being undone", durable
     stage n taken back, durable … stage 1 taken back, durable
+    the old name, durable
     undo file removed
 
 docs/internals/in-place.md says what each crash leaves and how it goes on from there.
@@ -15,6 +18,7 @@ docs/internals/in-place.md says what each crash leaves and how it goes on from t
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import SourceChangedError, TargetError, UndoError, VhdfastError, WriteError
@@ -23,20 +27,32 @@ from .change import MAX_SAVED, Change, join, sizes
 from .keeping import (
     finish,
     free_place,
+    last_place,
     last_record,
     latest_undo_file,
     mark,
     nothing_kept,
     save,
     was_interrupted,
+    where_it_is,
 )
 from .locking import Held, failures, held
+from .naming import check_free, give_name, sibling
 from .record import BEGUN, DONE, UNDOING, Record
 from .scan import nonzero
 from .states import States
 from .system import System
 
-__all__ = ["Completed", "apply", "check_not_interrupted", "complete", "interrupted", "undo"]
+__all__ = [
+    "Completed",
+    "apply",
+    "check_not_interrupted",
+    "check_undo",
+    "complete",
+    "interrupted",
+    "last_change",
+    "undo",
+]
 
 Path = str | os.PathLike[str]
 
@@ -59,12 +75,13 @@ def apply(
     """Make a change, so that a crash at any point can be completed or undone.
 
     undo_file: where the undo file goes, beside the file by default. keep: leave it there at the
-    end, for `undo`. Returns its path where it is kept.
+    end, for `undo`. Returns its path where it is kept; it then lies beside the file under its new
+    name, unless undo_file says where.
 
     Where it fails, what was done is taken back; where that fails too, the undo file stays and the
     error says so. Raises InUseError, TargetError (cannot be opened for writing), SourceChangedError
-    (not as it was when the change was planned), UndoError (an undo file in the way), NoSpaceError,
-    WriteError.
+    (not as it was when the change was planned), UndoError (an undo file in the way),
+    TargetExistsError (its new name is taken), NoSpaceError, WriteError.
     """
     change.check()
     system = system or System()
@@ -75,25 +92,35 @@ def apply(
                 path=change.path,
                 hint="run it again",
             )
+        name = os.path.basename(file.path)
+        if change.new_name is not None:
+            check_free(file.fd, sibling(file.path, change.new_name), change.replace)
+        if change.new_name is not None and not change.stages:
+            with failures(file.path, "renaming failed"):
+                new = sibling(file.path, change.new_name)
+                give_name(file.fd, new, file.path, change.replace, system)
+            return None
         with failures(
             file.path, "the undo file cannot be written", "say with --undo-file where it may lie"
         ):
             record = Record(
                 change.title,
-                os.path.basename(file.path),
+                name,
                 change.old_size,
                 _saved(file, change),
                 change.stages,
+                names=() if change.new_name is None else (name, change.new_name),
             )
-            place = free_place(file, undo_file, system)
+            place = free_place(file, file.path, undo_file, system)
+            last = last_place(file, record, place, undo_file, keep, system)
             kept = save(record, place, system)
         try:
-            _carry_out(file, States(record), kept, place, system)
+            _carry_out(file, States(record), kept, place, change.replace, system)
             with failures(file.path, "the change is made; ending its undo file failed"):
-                finish(kept, place, keep, system)
+                finish(kept, place, last, system)
         finally:
             os.close(kept)
-    return place if keep else None
+    return last
 
 
 def interrupted(path: Path, undo_file: Path | None = None) -> Record | None:
@@ -102,9 +129,13 @@ def interrupted(path: Path, undo_file: Path | None = None) -> Record | None:
     Raises UndoError, where its undo file is damaged or not to be trusted; ImageError where there is
     no file.
     """
-    with SourceFile(path) as source, failures(source.path, "the undo file cannot be read"):
-        real, status = os.path.realpath(path), os.fstat(source.fileno())
-        found = latest_undo_file(real, status, undo_file, os.O_RDONLY)
+    real = os.path.realpath(path)
+    where = where_it_is(path, undo_file)
+    with (
+        SourceFile(path if where == real else where) as source,
+        failures(source.path, "the undo file cannot be read"),
+    ):
+        found = latest_undo_file(real, os.fstat(source.fileno()), undo_file, os.O_RDONLY)
     if found is None:
         return None
     os.close(found.fd)
@@ -126,53 +157,104 @@ def complete(
     undo_file: Path | None = None,
     *,
     keep: bool = True,
+    replace: bool = False,
     system: System | None = None,
 ) -> Completed:
     """Bring what was interrupted to its end: the change, or its undoing.
 
-    keep: as for `apply`. Raises UndoError where nothing was interrupted, or something else wrote to
-    the file since; InUseError, TargetError, WriteError.
+    path: the file under its old name or its new one, whichever it has by now. keep: as for `apply`.
+    replace: a file that has the name which the file is to get gives way. Raises UndoError where
+    nothing was interrupted, or something else wrote to the file since; InUseError, TargetError,
+    WriteError.
     """
     system = system or System()
-    with held(path) as file, last_record(file, undo_file) as (record, kept, place):
+    where = where_it_is(path, undo_file)
+    with held(path, where) as file, last_record(file, undo_file) as (record, kept, place):
         if record.state == DONE:
             raise nothing_kept(file.path)
         states = States(record)
         with failures(file.path, "completing the change failed"):
+            if record.names:
+                name = record.names[record.state != UNDOING]
+                check_free(file.fd, sibling(file.path, name), replace)
             if record.state == UNDOING:
                 stage = _stage(file, states)
                 _check_cut(file, states, min(states.sizes[:stage]))
-                _take_back(file, states, stage, place, system)
+                _take_back(file, states, stage, place, replace, system)
                 return Completed(record, None)
+            last = last_place(file, record, place, undo_file, keep, system)
             stage = _stage(file, states)
             _check_cut(file, states, min(states.sizes[stage:]))
             for number in range(stage, states.last + 1):
                 _forward(file.fd, states, number, system)
-            finish(kept, place, keep, system)
-    return Completed(record, place if keep else None)
+            _give_name(file, record, 1, replace, system)
+            finish(kept, place, last, system)
+    return Completed(record, last)
 
 
-def undo(path: Path, undo_file: Path | None = None, *, system: System | None = None) -> Record:
-    """Take the last change of a file back: its bytes and its size. Returns the record of it.
+def last_change(path: Path, undo_file: Path | None = None) -> Record | None:
+    """The last change of a file that was made and that `undo` would take back; None: none.
 
-    What lies elsewhere in the file stays as it is now. Raises UndoError where there is no undo
+    Raises what `interrupted` does.
+    """
+    real = os.path.realpath(path)
+    with SourceFile(path) as source, failures(source.path, "the undo file cannot be read"):
+        found = latest_undo_file(real, os.fstat(source.fileno()), undo_file, os.O_RDONLY)
+    if found is None:
+        return None
+    os.close(found.fd)
+    return found.record if found.record and found.record.state == DONE else None
+
+
+def check_undo(path: Path, record: Record) -> None:
+    """Raise UndoError where something else wrote to what this change of the file wrote."""
+    states = States(record)
+    with SourceFile(path) as source, failures(source.path, "the file cannot be read"):
+        file = Held(source.fileno(), source.path, source.path)
+        if not states.is_at(file.fd, states.last):
+            raise _changed(file.path)
+        _check_cut(file, states, min(states.sizes[: states.last]))
+
+
+def undo(
+    path: Path,
+    undo_file: Path | None = None,
+    *,
+    check_cut: Callable[[int, int], None] | None = None,
+    replace: bool = False,
+    system: System | None = None,
+) -> Record:
+    """Take the last change of a file back: its bytes, size and name. Returns the record of it.
+
+    replace: a file that has its old name gives way.
+
+    What lies elsewhere in the file stays as it is now. check_cut: called with the file's descriptor
+    and the size that it would get, where that is a smaller one and the file was written to since
+    the change was made; it raises where the end is needed. Raises UndoError where there is no undo
     file, or where the file does not hold what the change left: something else wrote to it;
     InUseError, TargetError, WriteError.
     """
     system = system or System()
-    with held(path) as file, last_record(file, undo_file) as (record, kept, place):
+    where = where_it_is(path, undo_file)
+    with held(path, where) as file, last_record(file, undo_file) as (record, kept, place):
         states = States(record)
         with failures(file.path, "undoing the change failed"):
+            if record.names:
+                check_free(file.fd, sibling(file.path, record.names[0]), replace)
             if record.state != DONE:
                 stage = _stage(file, states)
             elif states.is_at(file.fd, states.last):
                 stage = states.last
             else:
                 raise _changed(file.path)
+            is_newer = os.fstat(file.fd).st_mtime_ns > os.fstat(kept).st_mtime_ns
+            is_smaller = record.old_size < states.sizes[-1]
+            if check_cut is not None and record.state == DONE and is_newer and is_smaller:
+                check_cut(file.fd, record.old_size)
             _check_cut(file, states, min(states.sizes[:stage]))
             if record.state != UNDOING:
                 mark(kept, UNDOING, system)
-            _take_back(file, states, stage, place, system)
+            _take_back(file, states, stage, place, replace, system)
     return record
 
 
@@ -223,7 +305,16 @@ def _finish_stage(fd: int, size: int, system: System) -> None:
     system.sync(fd)
 
 
-def _carry_out(file: Held, states: States, kept: int, place: str, system: System) -> None:
+def _give_name(file: Held, record: Record, which: int, replace: bool, system: System) -> None:
+    """Its old name (0) or its new one (1), where the change renames it."""
+    if record.names:
+        path, other = (sibling(file.path, record.names[one]) for one in (which, 1 - which))
+        give_name(file.fd, path, other, replace, system)
+
+
+def _carry_out(
+    file: Held, states: States, kept: int, place: str, replace: bool, system: System
+) -> None:
     """All stages; on any failure or interruption, back."""
     stage = 0
     try:
@@ -231,17 +322,19 @@ def _carry_out(file: Held, states: States, kept: int, place: str, system: System
             mark(kept, BEGUN, system)
             for stage in range(1, states.last + 1):
                 _forward(file.fd, states, stage, system)
+            _give_name(file, states.record, 1, replace, system)
     except BaseException as error:
         try:
             if stage:
                 mark(kept, UNDOING, system)
-            _take_back(file, states, stage, place, system)
+            _take_back(file, states, stage, place, False, system)
         except OSError as second:
             raise WriteError(
                 f"{_told(error)}; taking it back failed too: {second.strerror}, so the change is "
                 "half made",
                 path=file.path,
-                hint=f"free space or mend the disk, then say --apply or --undo; {place} is needed",
+                hint="free space or mend the disk, then run the same command again, or vhdfast "
+                f"repair --undo; {place} is needed",
             ) from error
         raise
 
@@ -250,9 +343,12 @@ def _told(error: BaseException) -> str:
     return error.message if isinstance(error, VhdfastError) else "interrupted"
 
 
-def _take_back(file: Held, states: States, stage: int, place: str, system: System) -> None:
+def _take_back(
+    file: Held, states: States, stage: int, place: str, replace: bool, system: System
+) -> None:
     for number in range(stage, 0, -1):
         _back(file.fd, states, number, system)
+    _give_name(file, states.record, 0, replace, system)
     system.remove(place)
     system.sync_directory(place)
 

@@ -7,6 +7,7 @@ without it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +16,7 @@ from ..errors import InternalError
 from ..files import Identity
 from ..units import MAX_OFFSET
 
-__all__ = ["Change", "Stage", "Step", "Write"]
+__all__ = ["Change", "Stage", "Step", "Write", "is_name"]
 
 # Bounds of a change, and of an undo file that is read. All that a repair writes is small.
 MAX_STAGES = 32
@@ -57,13 +58,17 @@ class Change:
     """A change of one file, planned from what was read of it.
 
     title: the verb that plans it ("repair"). seen: the file as the planner saw it; `apply` refuses
-    a file that is not that one any more.
+    a file that is not that one any more. new_name: what the file is called at the end, in the
+    directory where it lies; replace: a file that has that name gives way. Without stages the file
+    is only renamed, in one step that needs no undo file.
     """
 
     path: str
     title: str
     stages: tuple[Stage, ...]
     seen: Identity
+    new_name: str | None = None
+    replace: bool = False
 
     @property
     def old_size(self) -> int:
@@ -80,6 +85,10 @@ class Change:
 
     def check(self) -> None:
         """Raise InternalError where a planner broke the rules above."""
+        if self.new_name is not None and not is_name(self.new_name):
+            raise InternalError("a change to a name that is none", path=self.path)
+        if self.new_name is not None and not self.stages:
+            return
         reason = fault(self.old_size, self.stages)
         if reason is not None:
             raise InternalError(f"a change that cannot be made: {reason}", path=self.path)
@@ -97,6 +106,15 @@ class Step:
     length: int
     what: str
     meaning: str
+
+
+def is_name(name: str) -> bool:
+    """Whether this names a file in the directory itself, and nothing elsewhere."""
+    try:
+        length = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        return False
+    return 0 < length <= 255 and name not in (".", "..") and not {*name} & {"/", os.sep, "\0"}
 
 
 def steps(old_size: int, stages: Sequence[Stage]) -> tuple[Step, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -10,24 +11,28 @@ from dataclasses import dataclass
 
 from ..errors import UndoError, VhdfastError
 from .locking import Held, failures
+from .naming import sibling
 from .record import DONE, STATE_OFFSET, UNDOING, Record
 from .system import System
 
 __all__ = [
     "finish",
     "free_place",
+    "last_place",
     "last_record",
     "latest_undo_file",
     "mark",
     "nothing_kept",
     "save",
     "was_interrupted",
+    "where_it_is",
 ]
 
 Path = str | os.PathLike[str]
 
 # Undo files of one file: changes on top of each other, of which the last is undone first.
 MAX_KEPT = 99
+MAX_NAME = 200  # bytes of the file's name in that of its undo file
 
 
 def _names(path: str, undo_file: str | None) -> list[str]:
@@ -36,16 +41,20 @@ def _names(path: str, undo_file: str | None) -> list[str]:
         return [os.path.abspath(undo_file)]
     directory, name = os.path.split(path)
     # Hidden, and short enough for file systems that allow 255 bytes.
-    short = os.fsdecode(os.fsencode(name)[:200])
+    raw = os.fsencode(name)
+    short = name
+    if len(raw) > MAX_NAME:
+        short = os.fsdecode(raw[:MAX_NAME]) + f"-{hashlib.sha256(raw).hexdigest()[:16]}"
     base = os.path.join(directory, f".{short}.vhdfast-undo")
     return [base, *(f"{base}-{number}" for number in range(2, MAX_KEPT + 1))]
 
 
-def _open(undo_file: str, image: os.stat_result, access: int = os.O_RDWR) -> int | None:
+def _open(undo_file: str, image: os.stat_result | None, access: int = os.O_RDWR) -> int | None:
     """A descriptor of an undo file, None where there is none.
 
     It decides what is written to the user's file, so it must be someone's who may write to that
-    anyway. image: the status of the file that is changed. Raises UndoError.
+    anyway. image: the status of the file that is changed; None where it is not known yet, and the
+    undo file is only to tell where it is. Raises UndoError.
     """
     flags = access | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
@@ -55,16 +64,24 @@ def _open(undo_file: str, image: os.stat_result, access: int = os.O_RDWR) -> int
     except OSError as error:
         raise UndoError(f"cannot be opened: {error.strerror}", path=undo_file) from error
     status = os.fstat(fd)
-    if os.path.samestat(status, image):
+    if image is not None and os.path.samestat(status, image):
         os.close(fd)
         raise UndoError(
             "this is the file that is changed, not an undo file",
             path=undo_file,
             hint="name another file, one that is not there yet",
         )
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise UndoError(
+            "this is no regular file, and so no undo file",
+            path=undo_file,
+            hint="name one that is not there yet",
+        )
+    image = image or status
     trusted = status.st_uid in (os.geteuid(), 0, image.st_uid)
     loose = status.st_mode & ~image.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if stat.S_ISREG(status.st_mode) and trusted and not loose:
+    if trusted and not loose:
         return fd
     os.close(fd)
     raise UndoError(
@@ -72,6 +89,35 @@ def _open(undo_file: str, image: os.stat_result, access: int = os.O_RDWR) -> int
         path=undo_file,
         hint="remove it if it is none of yours",
     )
+
+
+def where_it_is(path: Path, undo_file: Path | None) -> str:
+    """A file's name without links; that which an interrupted change has given it, where it is so.
+
+    A crash may fall between the rename and the end of the undo file, which knows both names.
+    Raises UndoError, WriteError.
+    """
+    real = os.path.realpath(path)
+    with failures(real, "the undo file cannot be read"):
+        return real if os.path.lexists(real) else _moved(real, undo_file) or real
+
+
+def _moved(path: str, undo_file: Path | None) -> str | None:
+    for place in reversed(_names(path, None if undo_file is None else os.fspath(undo_file))):
+        # Whose undo file it is is asked again, when it is opened for the file that was found.
+        fd = _open(place, None, os.O_RDONLY)
+        if fd is None:
+            continue
+        try:
+            record = Record.read(fd, place)
+        finally:
+            os.close(fd)
+        name = os.path.basename(path)
+        if record is not None and record.state != DONE and name in record.names:
+            (other,) = {*record.names} - {name}
+            found = sibling(path, other)
+            return found if os.path.lexists(found) else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +157,7 @@ def latest_undo_file(
 @contextlib.contextmanager
 def last_record(file: Held, undo_file: Path | None) -> Iterator[tuple[Record, int, str]]:
     with failures(file.path, "the undo file cannot be read"):
-        latest = latest_undo_file(file.path, os.fstat(file.fd), undo_file)
+        latest = latest_undo_file(file.asked, os.fstat(file.fd), undo_file)
     if latest is None:
         raise nothing_kept(file.path)
     try:
@@ -130,10 +176,13 @@ def nothing_kept(path: str) -> VhdfastError:
     )
 
 
-def free_place(file: Held, undo_file: Path | None, system: System) -> str:
-    """Where the next undo file goes: behind those that are kept. Raises UndoError, OSError."""
-    places = _names(file.path, None if undo_file is None else os.fspath(undo_file))
-    latest = latest_undo_file(file.path, os.fstat(file.fd), undo_file)
+def free_place(file: Held, path: str, undo_file: Path | None, system: System) -> str:
+    """Where the next undo file goes: behind those that are kept of the file called `path`.
+
+    Raises UndoError, OSError.
+    """
+    places = _names(path, None if undo_file is None else os.fspath(undo_file))
+    latest = latest_undo_file(path, os.fstat(file.fd), undo_file)
     if latest is None:
         return places[0]
     os.close(latest.fd)
@@ -177,9 +226,25 @@ def mark(kept: int, state: bytes, system: System) -> None:
     system.sync(kept)
 
 
-def finish(kept: int, place: str, keep: bool, system: System) -> None:
-    """The change is made: say so, or remove the undo file."""
-    if keep:
+def last_place(
+    file: Held, record: Record, place: str, undo_file: Path | None, keep: bool, system: System
+) -> str | None:
+    """Where an undo file lies at the end, beside the file under its new name; None: it is removed.
+
+    Raises UndoError where it cannot lie there, OSError.
+    """
+    if not keep or not record.names or undo_file is not None:
+        return place if keep else None
+    path = sibling(file.path, record.names[1])
+    return place if place in _names(path, None) else free_place(file, path, None, system)
+
+
+def finish(kept: int, place: str, last: str | None, system: System) -> None:
+    """The change is made: say so in the undo file, which then lies at `last`, or remove it."""
+    if last is not None:
+        if last != place:
+            system.rename(place, last, False)
+            system.sync_directory(last)
         mark(kept, DONE, system)
     else:
         system.remove(place)
@@ -188,9 +253,10 @@ def finish(kept: int, place: str, keep: bool, system: System) -> None:
 
 def was_interrupted(record: Record, path: str) -> VhdfastError:
     what = "the undoing of a change" if record.state == UNDOING else "an earlier change"
+    again = "convert --in-place" if record.title.startswith("convert ") else "repair --apply"
     return UndoError(
         f"{what} ({record.title}) was interrupted",
         path=path,
-        hint="complete it with --apply or take it back with --undo; if its undo file belongs to "
-        "another file, remove that",
+        hint=f"complete it: vhdfast {again}, or take it back: vhdfast repair --undo; if its undo "
+        "file belongs to another file, remove that",
     )

@@ -93,18 +93,24 @@ def _lock(fd: int, path: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A file that is changed: locked, and its name without links."""
+    """A file that is changed: locked, and its name without links when it was opened.
+
+    asked: the name that was asked for, without links, which its undo file may be called after: that
+    of an interrupted change that renames it may have been called so before, or afterwards.
+    """
 
     fd: int
     path: str
+    asked: str
 
 
 @contextlib.contextmanager
-def held(path: str | os.PathLike[str]) -> Iterator[Held]:
+def held(path: str | os.PathLike[str], where: str | None = None) -> Iterator[Held]:
+    """where: the name that the file has, if not `path` (`keeping.where_it_is`)."""
     real = os.path.realpath(path)
-    fd = open_alone(real)
+    fd = open_alone(where or real)
     try:
-        yield Held(fd, real)
+        yield Held(fd, where or real, real)
     finally:
         os.close(fd)
 

@@ -22,7 +22,18 @@ from .. import __version__
 from ..errors import UndoError, VhdfastError, printable
 from ..files import pread_all
 from ..units import MAX_OFFSET
-from .change import MAX_SAVED, MAX_STAGES, MAX_WRITES, Stage, Step, Write, fault, join, steps
+from .change import (
+    MAX_SAVED,
+    MAX_STAGES,
+    MAX_WRITES,
+    Stage,
+    Step,
+    Write,
+    fault,
+    is_name,
+    join,
+    steps,
+)
 
 __all__ = ["BEGUN", "DONE", "STATE_OFFSET", "UNDOING", "Record"]
 
@@ -56,6 +67,8 @@ class Record:
     old: tuple[tuple[int, bytes], ...]
     stages: tuple[Stage, ...]
     state: bytes = BEING_WRITTEN
+    # What the file is called before and after, where the change renames it; else empty.
+    names: tuple[str, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -68,6 +81,7 @@ class Record:
             "vhdfast": __version__,
             "title": self.title,
             "name": self.name,
+            "names": list(self.names),
             "size": self.old_size,
             "old": [[offset, len(data)] for offset, data in self.old],
             "stages": [
@@ -159,7 +173,8 @@ def _parse(text: bytes, data: bytes, state: bytes) -> Record:
     if parts.left:
         raise ValueError("there are bytes that nothing speaks of")
     title, name = (printable(_of(str, told[key]), MAX_TEXT) for key in ("title", "name"))
-    record = Record(title, name, _size(told["size"]), old, stages, state)
+    renamed = tuple(_of(str, one) for one in _of(list, told.get("names", [])))
+    record = Record(title, name, _size(told["size"]), old, stages, state, renamed)
     _check(record)
     return record
 
@@ -199,6 +214,10 @@ def _check(record: Record) -> None:
     reason = fault(record.old_size, record.stages)
     if reason is not None:
         raise ValueError(reason)
+    if record.names and (
+        len({*record.names}) != 2 or len(record.names) != 2 or not all(map(is_name, record.names))
+    ):
+        raise ValueError("names that no change gives")
     end = 0
     for offset, data in record.old:
         if offset < end or not data or offset + len(data) > record.old_size:

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 
+from ..renaming import rename_without_replacing
+
 __all__ = ["System"]
 
 
@@ -39,6 +41,13 @@ class System:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+
+    def rename(self, old: str, new: str, replace: bool) -> None:
+        """FileExistsError where the new name is taken, unless it may be replaced."""
+        if replace:
+            os.replace(old, new)
+        else:
+            rename_without_replacing(old, new)
 
     def remove(self, path: str) -> None:
         os.unlink(path)

@@ -36,6 +36,7 @@ __all__ = [
     "OpenOptions",
     "ReadOptions",
     "detect",
+    "named",
     "open_format",
 ]
 
@@ -116,7 +117,7 @@ def open_format(
         raise UsageError(
             f"unknown format {name!r}", hint=f"one of: {', '.join(sorted(FORMATS))}"
         )
-    kind = detect(source) if name is None else _named(source, name, options)
+    kind = detect(source) if name is None else named(source, name, options)
     if issubclass(kind, Stream):
         return _open_unpacked(kind, source, name, options)
     if not issubclass(kind, ImageFormat):
@@ -136,10 +137,13 @@ def open_format(
     return kind(source, options)
 
 
-def _named(
+def named(
     source: Source, name: str, options: OpenOptions
 ) -> type[ImageFormat] | type[Container] | type[Stream]:
-    """The format of that name, or the container or stream that holds a disk of it."""
+    """The format of that name, or the container or stream that holds a disk of it.
+
+    name: one of FORMATS.
+    """
     from ..containers import CONTAINERS
 
     stream = _stream_around(source, FORMATS[name])

@@ -8,7 +8,6 @@ name; `abort` leaves nothing behind.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import secrets
@@ -27,6 +26,7 @@ from ..errors import (
     TargetTooLargeError,
     WriteError,
 )
+from ..renaming import rename_without_replacing
 from ..streams import Spool
 from ..units import SECTOR, format_bytes
 
@@ -37,7 +37,6 @@ __all__ = [
     "FileOutput",
     "Output",
     "TargetOptions",
-    "rename_without_replacing",
 ]
 
 
@@ -360,25 +359,3 @@ class FileOutput(Output):
             self._created = False
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary)
-
-
-_AT_FDCWD = -100
-_RENAME_NOREPLACE = 1
-
-
-def rename_without_replacing(old: str, new: str) -> None:
-    """Rename, or FileExistsError. Where the system call is missing, by a hard link."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        renameat2 = None
-    if renameat2 is not None:
-        if not renameat2(
-            _AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE
-        ):
-            return
-        number = ctypes.get_errno()
-        if number not in (errno.EINVAL, errno.ENOSYS):
-            raise OSError(number, os.strerror(number), new)
-    os.link(old, new)
-    os.unlink(old)

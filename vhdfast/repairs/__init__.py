@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from .. import edits
 from ..edits import Change
 from ..files import SourceFile
+from ..resizing import check_not_split
 from .base import REPAIRS, Finding, Repair, RepairKeywords, RepairOptions
 from .opening import open_draft
 from .writing import stages
@@ -59,6 +60,7 @@ def plan_repair(
     """
     edits.check_not_interrupted(path, undo_file)
     with SourceFile(path) as source:
+        check_not_split(source)
         draft = open_draft(source, options or RepairOptions())
         for repair in sorted(REPAIRS.values(), key=lambda one: one.order):
             repair().examine(draft)

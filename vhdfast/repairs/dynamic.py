@@ -117,6 +117,12 @@ def _data_end(source: SourceFile, table: BlockTable, header: DynamicHeader) -> i
     end = max(end, header.table_offset + 4 * header.max_table_entries)
     for code, _space, length, _reserved, offset in struct.iter_unpack(">4sIIIQ", header.locators):
         if code != bytes(4) and offset + length <= source.size:
+            if length and offset < FOOTER_LENGTH:
+                raise UnprovenError(
+                    "a parent locator lies where the footer copy belongs",
+                    path=source.path,
+                    offset=offset,
+                )
             end = max(end, offset + length)
     unused = np.uint64(0xFFFFFFFF)
     window = 1 << 16

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..edits import nonzero
 from ..errors import ReadError, TargetTooLargeError, UsageError
+from ..formats.vhd.footer import FOOTER_LENGTH
 from ..outputs.fixed_vhd import FixedVhd
-from ..resizing import check_cut
-from ..units import SECTOR, format_bytes, round_down, round_up
+from ..shrinking import check_cut
+from ..units import MIB, SECTOR, format_bytes, round_down, round_up
 from .base import Repair
 from .draft import Draft
 
@@ -37,6 +38,14 @@ class FixedSize(Repair):
                 "copy the image again; convert reads what is there",
             )
         if stated < held:
+            if (held + FOOTER_LENGTH) % MIB == 0:
+                # A raw disk has such a size, and may end with a VHD of its guest.
+                raise draft.unproven(
+                    f"the footer gives {stated} bytes, the file holds {held} before it: it may as "
+                    "well be a raw disk, and the footer data of it",
+                    held,
+                    "vhdfast convert --from raw, or --from vhd, makes a new file by either",
+                )
             self._check_between(draft, stated, held)
             draft.found(
                 "size-below-file",

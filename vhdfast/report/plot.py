@@ -17,7 +17,8 @@ from ..errors import (
 )
 from ..guest.partitions import PartitionTable, read_partitions
 from ..image import Image
-from ..outputs.base import NO_SPACE, rename_without_replacing
+from ..outputs.base import NO_SPACE
+from ..renaming import rename_without_replacing
 from .plot_layout import lay_out
 from .plot_shares import Shares
 

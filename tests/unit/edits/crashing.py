@@ -56,6 +56,7 @@ class CrashingSystem(System):
         self._files: dict[int, _File] = {}
         self._created: list[str] = []
         self._removed: list[_File] = []
+        self._renamed: list[tuple[str, str]] = []
 
     def _step(self, is_write: bool = False) -> bool:
         """Count; crash when it is time. Answers whether a write of half the bytes comes first."""
@@ -71,6 +72,9 @@ class CrashingSystem(System):
         for file in self._files.values():
             if os.path.exists(file.path):
                 _replace(file.path, file.settle(self._chance))
+        for old, new in reversed(self._renamed):
+            if self._chance.random() < 0.5 and not os.path.exists(old):
+                os.rename(new, old)
         for path in self._created:
             if self._chance.random() < 0.5 and os.path.exists(path):
                 os.unlink(path)
@@ -78,7 +82,7 @@ class CrashingSystem(System):
             if self._chance.random() < 0.5 and not os.path.exists(file.path):
                 _replace(file.path, file.settle(self._chance))
                 os.chmod(file.path, 0o600)
-        self._files, self._created, self._removed = {}, [], []
+        self._files, self._created, self._removed, self._renamed = {}, [], [], []
         raise Crash
 
     def _file(self, fd: int) -> _File:
@@ -117,7 +121,15 @@ class CrashingSystem(System):
 
     def sync_directory(self, path: str) -> None:
         self._step()
-        self._created, self._removed = [], []
+        self._created, self._removed, self._renamed = [], [], []
+
+    def rename(self, old: str, new: str, replace: bool) -> None:
+        self._step()
+        super().rename(old, new, replace)
+        self._renamed.append((old, new))
+        for file in self._files.values():
+            if file.path == old:
+                file.path = new
 
     def remove(self, path: str) -> None:
         self._step()

@@ -462,6 +462,16 @@ def test_the_longest_name(tmp_path: Path) -> None:
     assert path.read_bytes() == OLD
 
 
+def test_two_names_that_begin_alike_have_undo_files_of_their_own(tmp_path: Path) -> None:
+    one, other = (tmp_path / ("n" * 220 + end) for end in "ab")
+    one.write_bytes(OLD)
+    edits.apply(plan(one))
+    shutil.copy(one, other)
+    with pytest.raises(UndoError, match="no undo file"):
+        edits.undo(other)
+    edits.undo(one)
+
+
 # ---- undo files from strangers ------------------------------------------------------------------
 
 
@@ -589,6 +599,13 @@ def test_an_undo_file_of_another_user_is_not_trusted(disk: Path, as_root: None) 
     os.chown(craft(disk), 4711, 4711)
     with untouched(disk), pytest.raises(UndoError, match="another user may have written it"):
         edits.complete(disk)
+
+
+def test_a_device_named_as_undo_file_is_not_said_to_be_removed(disk: Path) -> None:
+    change = plan(disk)
+    with untouched(disk), pytest.raises(UndoError, match="no regular file") as caught:
+        edits.apply(change, "/dev/null")
+    assert "remove" not in (caught.value.hint or "")
 
 
 def test_an_undo_file_behind_a_link_is_not_followed(disk: Path) -> None:

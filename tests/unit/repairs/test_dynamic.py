@@ -249,6 +249,22 @@ def test_a_differencing_disk_is_repaired_without_its_parent(write: Write) -> Non
     assert int.from_bytes(whole[60:64], "big") == DIFFERENCING
 
 
+def test_a_parent_locator_where_the_footer_copy_belongs(write: Write, refused: Refused) -> None:
+    image = differencing(4 * MIB, parent_name="nowhere.vhd", relative=".\\nowhere.vhd")
+    path = write(image.build())
+    header = peek(path, 512, 1024)
+    locator = struct.pack(">Q", 64)
+    poke(path, 512, with_checksum(header[:592] + locator + header[600:], 36))
+    poke(path, 0, ".\\nowhere.vhd".encode("utf-16-le").rjust(100, b"\0").ljust(512, b"\0"))
+    refused(path, UnprovenError, "a parent locator lies where the footer copy belongs")
+
+
+def test_the_first_part_of_a_split_disk_gets_no_footer(write: Write, refused: Refused) -> None:
+    path = write(dynamic().build(tail=False))
+    path.with_suffix(".v01").write_bytes(b"more blocks")
+    refused(path, UnprovenError, "disk.v01 lies beside it")
+
+
 def test_the_data_of_a_dynamic_disk_is_not_changed(
     intact: tuple[Path, bytes], refused: Refused
 ) -> None:

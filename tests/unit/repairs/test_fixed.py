@@ -151,6 +151,12 @@ def test_a_footer_smaller_than_its_file_where_only_zeros_lie_between(write: Writ
     undone(path, before)
 
 
+def test_a_raw_disk_that_ends_with_a_footer(write: Write, refused: Refused) -> None:
+    image = disk_of(4 * MIB - 512)
+    image.append(make_footer(2 * MIB))
+    refused(write(image), UnprovenError, "may as well be a raw disk")
+
+
 def test_a_footer_smaller_than_its_file_and_data_between(write: Write, refused: Refused) -> None:
     image = disk_of(2 * MIB + 4096)
     image.put(2 * MIB + 1000, b"x")

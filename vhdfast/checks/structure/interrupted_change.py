@@ -18,13 +18,14 @@ class InterruptedChange(Check):
     title = "no change in place was cut off"
     severity = Severity.ERROR
     what = (
-        "Whether an undo file beside the image says that `vhdfast repair` or `vhdfast resize` "
-        "began to change it and did not come to the end, as after a crash or a power failure."
+        "Whether an undo file beside the image says that `vhdfast repair`, `vhdfast resize` or "
+        "`vhdfast convert --in-place` began to change it and did not come to the end, as after a "
+        "crash or a power failure."
     )
     why = "The image is neither what it was nor what it was to become."
     fix = (
-        "The same command again with `--apply` completes the change, with `--undo` it takes it "
-        "back. Neither loses anything."
+        "The same command again, with `--apply` where it has that, completes the change; "
+        "`vhdfast repair --undo` takes it back. Neither loses anything."
     )
     order = 5
 
