@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(python3-venv python3-dev gcc libc6-dev libdeflate-dev libzstd-dev zlib1g-dev dosfstools e2fsprogs fdisk gdisk qemu-utils libnbd0)
+packages=(python3-venv python3-dev gcc libc6-dev libdeflate-dev libzstd-dev zlib1g-dev dosfstools e2fsprogs xfsprogs btrfs-progs fdisk gdisk qemu-utils libnbd0)
 missing=()
 for package in "${packages[@]}"; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")

@@ -35,7 +35,7 @@ cdef extern from "vhdfast.h" nogil:
         uint64_t size
         uint64_t start
         int32_t fd
-        int32_t reserved
+        uint32_t clone_block
 
     cdef struct vf_sink:
         uint64_t size
@@ -87,6 +87,12 @@ cdef extern from "vhdfast.h" nogil:
                         size_t row_count, const vf_sink *sink, uint8_t *scratch,
                         size_t scratch_size, vf_zero_kernel kernel, const vf_decoder *decoder,
                         vf_copied *copied, vf_error *reterr)
+    int vf_clone_rows(const vf_source *sources, size_t source_count, const vf_extent *rows,
+                      size_t row_count, const vf_sink *sink, uint64_t minimum, vf_extent *rest,
+                      size_t *ret_count, uint64_t *ret_cloned, vf_error *reterr)
+    int vf_count_cloneable(const vf_source *sources, size_t source_count, const vf_extent *rows,
+                           size_t row_count, uint64_t minimum, uint64_t *ret_bytes,
+                           vf_error *reterr)
     int vf_write_data(const vf_sink *sink, const uint8_t *data, size_t length, uint64_t offset,
                       vf_zero_kernel kernel, vf_copied *copied, vf_error *reterr)
     int vf_read_segment(const vf_source *sources, size_t source_count, const vf_extent *rows,

@@ -161,13 +161,14 @@ cdef class SourceTable:
 
     sources: objects with `size`, `path`, `start`, `memory` (bytes or None) and `fileno()`. Rows may
     not name those that have neither memory nor a descriptor.
+    clone_blocks: for each source, what clones of it are aligned to, in bytes; 0: none are made.
     """
 
     cdef vf_source *table
     cdef size_t count
     cdef object sources
 
-    def __cinit__(self, sources):
+    def __cinit__(self, sources, clone_blocks=()):
         cdef size_t index
         cdef const uint8_t[::1] view
         self.sources = list(sources)
@@ -185,6 +186,8 @@ cdef class SourceTable:
             else:
                 fd = source.fileno()
                 self.table[index].fd = -1 if fd is None else fd
+        for index, block in enumerate(clone_blocks[: self.count]):
+            self.table[index].clone_block = block
 
     def __dealloc__(self):
         PyMem_Free(self.table)
@@ -300,6 +303,44 @@ def copy_segment(SourceTable sources not None, const vf_extent[::1] rows not Non
         if status != VF_OK:
             _raise(&error, sources, sink.path)
     return copied.read, copied.written, copied.zeros
+
+
+def clone_rows(SourceTable sources not None, const vf_extent[::1] rows not None,
+               Sink sink not None, uint64_t minimum):
+    """Share blocks of DATA rows between their sources and the sink, where that can be done.
+
+    minimum: the shortest clone that is made, in bytes.
+    Returns (bytes cloned, the rows that are left to be copied).
+    """
+    cdef vf_error error
+    cdef size_t given = rows.shape[0], count = 0
+    cdef uint64_t cloned = 0
+    cdef int status
+    rest = np.empty(2 * given, dtype=EXTENT)
+    cdef vf_extent[::1] view = rest
+    if given:
+        with nogil:
+            status = vf_clone_rows(sources.table, sources.count, &rows[0], given, &sink.sink,
+                                   minimum, &view[0], &count, &cloned, &error)
+        if status != VF_OK:
+            _raise(&error, sources, sink.path)
+    return cloned, rest[:count]
+
+
+def count_cloneable(SourceTable sources not None, const vf_extent[::1] rows not None,
+                    uint64_t minimum):
+    """The bytes that clone_rows would clone if nothing refused."""
+    cdef vf_error error
+    cdef size_t count = rows.shape[0]
+    cdef uint64_t found = 0
+    cdef int status
+    if count:
+        with nogil:
+            status = vf_count_cloneable(sources.table, sources.count, &rows[0], count, minimum,
+                                        &found, &error)
+        if status != VF_OK:
+            _raise(&error, sources, None)
+    return found
 
 
 def write_data(Sink sink not None, buffer, uint64_t offset, kernel=None):

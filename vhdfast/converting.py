@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import contents
+from .cloning import Cloning
 from .comparing import verify
-from .copying import copy
+from .copying import Copied, copy
 from .edits import check_not_interrupted
 from .errors import (
     NoSpaceError,
@@ -74,6 +75,7 @@ class ConvertPlan:
     notices: tuple[Notice, ...]
     stream: str | None = None  # "xz" …, where the source is compressed and was unpacked
     gpt_moved: bool = False  # the GPT backup, to the end of the target
+    cloneable: int = 0  # of the data, what shares blocks with the source instead of being copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class ConvertResult:
     seconds: float  # until the target was durable under its name
     verified: int | None  # bytes compared by --verify
     notices: tuple[Notice, ...]
+    cloned: int = 0  # bytes of the target that share blocks with the source: not read, not written
+    decoded: int = 0  # bytes of the disk that were compressed in the source
 
 
 def convert(
@@ -100,6 +104,7 @@ def convert(
     size: int | None = None,
     force: bool = False,
     allocate: bool = False,
+    clone: bool = True,
     unique_id: str | None = None,
     verify_copy: bool = False,
     allow_4kn: bool = False,
@@ -114,11 +119,13 @@ def convert(
 
     to: an output ("fixed-vhd", "dynamic-vhd", "raw"). align: the virtual size is rounded up to a
     multiple of it (1 MiB for a VHD, 512 bytes for raw). size: a larger virtual size to end with.
-    force: replace an existing target. allocate: reserve all of its bytes. unique_id: UUID of the
-    disk. verify_copy: read both sides back and compare. allow_4kn: take a partition table made for
-    4096-byte sectors. relocate_gpt: move the backup of a GPT to the end of the target.
-    check_space: False starts even where the map says that the target may not fit. jobs: worker
-    threads. rate: bytes a second at most. reading: ReadOptions for the source.
+    force: replace an existing target. allocate: reserve all of its bytes. clone: let the target
+    share blocks with the source where the file system can, instead of copying them; zeros are not
+    looked for in these. unique_id: UUID of the disk. verify_copy: read both sides back and compare.
+    allow_4kn: take a partition table made for 4096-byte sectors. relocate_gpt: move the backup of a
+    GPT to the end of the target. check_space: False starts even where the map says that the target
+    may not fit. jobs: worker threads. rate: bytes a second at most, clones not counted. reading:
+    ReadOptions for the source.
 
     A compressed source is unpacked beside the target, or in reading's `temporary`; where it holds a
     raw disk or a fixed VHD, what was unpacked beside the target becomes it without a further copy.
@@ -137,7 +144,9 @@ def convert(
     )  # fmt: skip
     _check_whole(source)
     with open_as(source, from_format, how) as image:
-        output, plan, found = _prepare(image, path, to, align, size, options, allow_4kn, jobs)
+        output, plan, found, cloning = _prepare(
+            image, path, to, align, size, options, allow_4kn, jobs, clone
+        )
         patches = moved_gpt(image, plan.target_size) if relocate_gpt else []
         plan = _with_patches(plan, patches, options)
         if check_space:
@@ -145,16 +154,16 @@ def convert(
         try:
             spool = _spool_to_adopt(image, output)
             if spool is not None and output.adopt(spool, image.virtual_size):
-                counts = (found.data, found.data, 0)
+                done = Copied(found.data, found.data, 0)
             else:
                 output.create()
                 if patches and output.block_size:
                     # Which blocks are stored depends on the patches too.
                     whole = patched(image, patches, plan.target_size)
                     blocks = survey(whole, output.block_size)
-                    counts, patches = copy(whole, output, blocks, jobs, rate, monitor), []
+                    done, patches = copy(whole, output, blocks, jobs, rate, monitor), []
                 else:
-                    counts = copy(image, output, found, jobs, rate, monitor)
+                    done = copy(image, output, found, jobs, rate, monitor, cloning)
             for offset, data in patches:
                 output.patch(offset, data)
             image.check_unchanged()
@@ -171,8 +180,9 @@ def convert(
             output.abort()
             raise
         return ConvertResult(
-            plan, *counts, output.file_size, time.monotonic() - started, verified, image.notices
-        )
+            plan, done.read, done.written, done.zeros_found, output.file_size,
+            time.monotonic() - started, verified, image.notices, done.cloned, done.decoded,
+        )  # fmt: skip
 
 
 def plan_conversion(
@@ -185,6 +195,7 @@ def plan_conversion(
     size: int | None = None,
     force: bool = False,
     allocate: bool = False,
+    clone: bool = True,
     allow_4kn: bool = False,
     relocate_gpt: bool = False,
     jobs: int | None = None,
@@ -200,7 +211,9 @@ def plan_conversion(
     with open_image(source, from_format, monitor=monitor, **reading) as image:
         options = TargetOptions(force, allocate)
         path = os.fspath(target)
-        output, plan, _ = _prepare(image, path, to, align, size, options, allow_4kn, jobs)
+        output, plan, *_ = _prepare(
+            image, path, to, align, size, options, allow_4kn, jobs, clone
+        )
         output.check_target()
         patches = moved_gpt(image, plan.target_size) if relocate_gpt else []
         return _with_patches(plan, patches, options)
@@ -218,7 +231,8 @@ def _prepare(
     options: TargetOptions,
     allow_4kn: bool,
     jobs: int | None,
-) -> tuple[FileOutput, ConvertPlan, Survey]:
+    clone: bool,
+) -> tuple[FileOutput, ConvertPlan, Survey, Cloning | None]:
     """Everything that can be refused before a byte is written."""
     kind = output_kind(to)
     if image.is_same_file(path):
@@ -230,9 +244,10 @@ def _prepare(
     check_largest(rounded, kind, path, "shrink the disk in the guest first")
     output = kind(path, rounded, options)
     output.check_target()
-    found = survey(image, kind.block_size)
-    info = image.info()
     spool = _spool_to_adopt(image, output)
+    cloning = _cloning(image, output) if clone and spool is None else None
+    found = survey(image, kind.block_size, cloning)
+    info = image.info()
     free = free_space(output.directory)
     if free is not None and spool is not None:
         # What it takes there becomes the target's.
@@ -251,13 +266,14 @@ def _prepare(
         zero=found.zero,
         space_needed=output.largest_file(found.blocks)
         if options.allocate
-        else found.data + output.overhead(found.blocks),
+        else found.data - found.cloneable + output.overhead(found.blocks),
         space_free=free,
         jobs=jobs or 0,
         notices=image.notices,
         stream=info.stream,
+        cloneable=found.cloneable,
     )
-    return output, plan, found
+    return output, plan, found, cloning
 
 
 def _with_patches(
@@ -302,6 +318,17 @@ def _spool_to_adopt(image: Image, output: FileOutput) -> Spool | None:
     if isinstance(source, Spool) and source.may_be_kept and image.layer.is_flat:
         return source
     return None
+
+
+def _cloning(image: Image, output: FileOutput) -> Cloning | None:
+    """How the target can share blocks with the image.
+
+    Not where all of it is to be its own (--allocate), nor where it stores blocks: which of them are
+    zero has to be known before they have a place, so that the same disk makes the same file.
+    """
+    if output.options.allocate or output.block_size:
+        return None
+    return Cloning.into(output.directory, image.layer.sources)
 
 
 def check_sector_size(image: Image, allow_4kn: bool) -> None:

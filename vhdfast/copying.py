@@ -5,21 +5,34 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from . import _native
-from .engine import SCRATCH_BYTES, Turns, run
+from .cloning import Cloning
+from .engine import SCRATCH_BYTES, Turns, pace, run, should_stop
 from .extents import Kind, Rows
 from .image import Image
 from .monitor import Monitor
 from .outputs import FileOutput
-from .plan import Segment, Survey, blocks, segments
+from .plan import Segment, Survey, blocks, segment_budget, segments
 from .units import round_down, round_up
 
-__all__ = ["copy"]
+__all__ = ["Copied", "copy"]
 
 Counts = tuple[int, int, int]  # bytes read, written, found to be zero
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a copy did, in bytes."""
+
+    read: int  # from the sources, compressed ones as they are stored
+    written: int
+    zeros_found: int  # among what was read
+    cloned: int = 0  # neither read nor written: the target shares their blocks with the sources
+    decoded: int = 0  # of the disk, from compressed data
 
 
 def copy(
@@ -29,15 +42,17 @@ def copy(
     jobs: int | None,
     rate: int | None,
     monitor: Monitor | None,
-) -> Counts:
-    """Copy what the map says is stored: (bytes read, written, found zero).
+    cloning: Cloning | None = None,
+) -> Copied:
+    """Copy what the map says is stored.
 
-    found: the survey of the image, with the output's block size.
+    found: the survey of the image, with the output's block size and the same cloning.
+    cloning: how blocks are shared instead of copied, for an output without blocks.
     """
     # Blocks are made ahead until so much of the data turns out to be zeros that giving them back
     # costs more than having them early gains.
     eager, careful = output.sink(allocate_ahead=True), output.sink(allocate_ahead=False)
-    totals = [0, 0, 0]
+    totals = [0, 0, 0, 0, 0]
     lock = threading.Lock()
     write: Callable[[int, Segment, _native.Sink, memoryview], Counts]
     if output.block_size:
@@ -45,26 +60,32 @@ def copy(
         write = functools.partial(_copy_block, image, output, Turns())
         scratch_bytes = len(output.block_head) + output.block_size
     else:
-        parts = segments(image, found.whole)
+        parts = segments(image, found.whole, segment_budget(found))
         write = functools.partial(_copy_rows, image)
         scratch_bytes = SCRATCH_BYTES
 
     def do(work: tuple[int, Segment], scratch: memoryview) -> int:
         number, segment = work
-        read, _, zeros = totals
-        counts = write(number, segment, careful if zeros * 4 > read else eager, scratch)
+        read, _, zeros, _, _ = totals
+        sink = careful if zeros * 4 > read else eager
+        cloned, to_copy = 0, segment
+        if cloning is not None:
+            cloned, rest = cloning.clone(segment.rows, sink)
+            to_copy = replace(segment, rows=rest, stored=segment.stored - cloned)
+        pace(to_copy.stored)
+        counts = (0, 0, 0)
+        if to_copy.stored and not should_stop():
+            counts = write(number, to_copy, sink, scratch)
         with lock:
-            for column, count in enumerate(counts):
+            for column, count in enumerate((*counts, cloned, _decoded_bytes(to_copy.rows))):
                 totals[column] += count
         return segment.stored
 
     run(
         enumerate(part for part in parts if part.stored), do, what="copying", total=found.data,
-        jobs=jobs, rate=rate, cost=lambda work: work[1].stored, monitor=monitor,
-        scratch_bytes=scratch_bytes,
+        jobs=jobs, rate=rate, monitor=monitor, scratch_bytes=scratch_bytes,
     )  # fmt: skip
-    read, written, zeros = totals
-    return read, written, zeros
+    return Copied(*totals)
 
 
 def _copy_rows(
@@ -110,6 +131,10 @@ def _copy_block(
         _native.write_data(sink, scratch[:head], place)
         written, _ = _native.write_data(sink, busy, place + head + low)
     return read, written, max(0, segment.stored - written)
+
+
+def _decoded_bytes(rows: Rows) -> int:
+    return int(rows["length"][rows["kind"] == Kind.COMPRESSED].sum(dtype=np.uint64))
 
 
 def _stored_bytes(rows: Rows) -> int:

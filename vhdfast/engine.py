@@ -16,7 +16,7 @@ from typing import TypeVar
 from .monitor import Monitor
 from .units import MIB
 
-__all__ = ["SCRATCH_BYTES", "Turns", "default_jobs", "run", "should_stop"]
+__all__ = ["SCRATCH_BYTES", "Turns", "default_jobs", "pace", "run", "should_stop"]
 
 # One scratch buffer for each worker: together they stay at 16 MiB with the default jobs.
 SCRATCH_BYTES = 2 * MIB
@@ -33,6 +33,16 @@ def should_stop() -> bool:
     """Whether the calling worker's run is over: what waits for a network ends its wait then."""
     stop: threading.Event | None = getattr(_local, "stop", None)
     return stop is not None and stop.is_set()
+
+
+def pace(amount: int) -> None:
+    """Wait until the rate of the calling worker's run lets `amount` more bytes pass.
+
+    For a `do` that knows only then what it moves; the others tell `run` by its `cost`.
+    """
+    limit: _RateLimit | None = getattr(_local, "limit", None)
+    if limit is not None:
+        limit.wait(amount)
 
 
 class Turns:
@@ -119,7 +129,7 @@ def run(
 
     def worker() -> None:
         nonlocal done
-        _local.stop = stop
+        _local.stop, _local.limit = stop, limit
         try:
             # Not closed by hand: the traceback of a failure may still hold slices of it.
             scratch = memoryview(mmap.mmap(-1, scratch_bytes))

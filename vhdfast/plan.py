@@ -3,28 +3,34 @@
 A segment is the unit of work, of progress and of retry. Segments are cut at multiples of
 CUT_ALIGNMENT of the virtual disk, so that no two of them touch the same granule of the target, and
 not inside a compressed unit, so that none is decoded twice. They hold at most SEGMENT_BYTES of data
-and SEGMENT_ROWS rows wherever such a cut allows it.
+(CLONED_SEGMENT_BYTES where next to nothing is copied) and SEGMENT_ROWS rows wherever such a cut
+allows it.
 
 What goes block by block (a target that stores blocks, a digest) gets the disk in `blocks` instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .extents import ExtentMap, Kind, Rows, clip, concatenate
+from .cloning import Cloning
+from .extents import MAX_ROWS, ExtentMap, Kind, Rows, clip, concatenate
 from .image import Image
 from .ranges import busy_ranges
 from .units import MIB, round_down, round_up
 
-__all__ = ["Segment", "Survey", "blocks", "segments", "survey"]
+__all__ = ["Segment", "Survey", "blocks", "segment_budget", "segments", "survey"]
 
 SEGMENT_BYTES = 16 * MIB
+# The same where nearly all is cloned, which takes about as long for many bytes as for few.
+CLONED_SEGMENT_BYTES = 256 * MIB
+NEARLY_ALL = 15 / 16
 SEGMENT_ROWS = 8192
 CUT_ALIGNMENT = MIB
+KEPT_ROWS = MAX_ROWS  # of windows that a survey keeps: 2.5 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,47 +49,61 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a walk over the whole map found, in bytes; the first window is kept if it is all.
+    """What a walk over the whole map found, in bytes.
 
-    blocks: how many blocks hold data, where their size was given.
+    whole: all windows of the map, where they have KEPT_ROWS at most: making them once more may take
+    longer than the copy. blocks: how many blocks hold data, where their size was given. cloneable:
+    of the data, what need not be copied.
     """
 
     virtual_size: int
     data: int
     zero: int
-    whole: ExtentMap | None
+    whole: Sequence[ExtentMap] | None
     blocks: int = 0
+    cloneable: int = 0
 
 
-def survey(image: Image, block_size: int = 0) -> Survey:
+def survey(image: Image, block_size: int = 0, cloning: Cloning | None = None) -> Survey:
     """Walk the map once: how much there is to copy. Memory does not grow with the image."""
-    data = count = counted_to = 0
-    whole: ExtentMap | None = None
+    data = count = counted_to = cloneable = rows = 0
+    kept: list[ExtentMap] = []
     for window in image.windows():
         data += window.bytes_of(Kind.DATA, Kind.COMPRESSED)
+        if cloning is not None:
+            cloneable += cloning.count(window.rows)
         if block_size:
             for low, high in busy_ranges([window.rows], block_size):
                 # The first block may have been counted with the window before.
                 count += (high - max(low, counted_to)) // block_size
                 counted_to = high
-        if window.offset == 0 and window.end == image.virtual_size:
-            whole = window
-    return Survey(image.virtual_size, data, image.virtual_size - data, whole, count)
+        rows += len(window.rows)
+        if rows <= KEPT_ROWS:
+            kept.append(window)
+        else:
+            kept.clear()
+    zero = image.virtual_size - data
+    whole = kept if rows <= KEPT_ROWS else None
+    return Survey(image.virtual_size, data, zero, whole, count, cloneable)
 
 
-def segments(image: Image, known: ExtentMap | None = None) -> Iterator[Segment]:
+def segments(
+    image: Image, known: Sequence[ExtentMap] | None = None, budget: int = SEGMENT_BYTES
+) -> Iterator[Segment]:
     """The segments of an image, in ascending order, one window of its map at a time.
 
-    known: the map of the whole disk where the caller has it already.
+    known: all windows of its map where the caller has them already. budget: bytes of data in one.
     """
     alignment = CUT_ALIGNMENT
     if image.layer.unit_size > alignment:
         alignment = round_up(image.layer.unit_size, CUT_ALIGNMENT)
     for rows, start, end in _parts(image, known, alignment):
-        yield from _cut(rows, start, end, alignment)
+        yield from _cut(rows, start, end, alignment, budget)
 
 
-def blocks(image: Image, block_size: int, known: ExtentMap | None = None) -> Iterator[Segment]:
+def blocks(
+    image: Image, block_size: int, known: Sequence[ExtentMap] | None = None
+) -> Iterator[Segment]:
     """A segment for each block of the disk that has data, in ascending order.
 
     Blocks begin at multiples of block_size; the last one ends with the disk.
@@ -101,10 +121,10 @@ def blocks(image: Image, block_size: int, known: ExtentMap | None = None) -> Ite
 
 
 def _parts(
-    image: Image, known: ExtentMap | None, alignment: int
+    image: Image, known: Sequence[ExtentMap] | None, alignment: int
 ) -> Iterator[tuple[Rows, int, int]]:
     """(rows that are not ZERO, start, end) of parts of the disk that end on the alignment."""
-    windows: Iterable[ExtentMap] = image.windows() if known is None else [known]
+    windows: Iterable[ExtentMap] = image.windows() if known is None else known
     start = 0
     kept: list[Rows] = []  # rows after the last cut, waiting for the next window
     for window in windows:
@@ -121,7 +141,13 @@ def _parts(
             kept = [rows] if len(rows) else []
 
 
-def _cut(rows: Rows, start: int, end: int, alignment: int) -> Iterator[Segment]:
+def segment_budget(found: Survey) -> int:
+    """Bytes of data that a segment of the surveyed image may hold."""
+    is_cloned = found.cloneable > 0 and found.cloneable >= NEARLY_ALL * found.data
+    return CLONED_SEGMENT_BYTES if is_cloned else SEGMENT_BYTES
+
+
+def _cut(rows: Rows, start: int, end: int, alignment: int, budget: int) -> Iterator[Segment]:
     """Cut rows of [start, end) into segments; a Python step for each segment, not for each row."""
     ends = rows["offset"] + rows["length"]
     totals = np.zeros(len(rows) + 1, dtype=np.uint64)
@@ -132,7 +158,7 @@ def _cut(rows: Rows, start: int, end: int, alignment: int) -> Iterator[Segment]:
             yield Segment(start, end - start, rows[:0], 0)
             return
         into = max(0, start - int(rows[first]["offset"]))
-        target = int(totals[first]) + into + SEGMENT_BYTES
+        target = int(totals[first]) + into + budget
         last = min(
             int(np.searchsorted(totals, np.uint64(target), side="left")) - 1,
             first + SEGMENT_ROWS,

@@ -37,13 +37,14 @@ struct vf_extent {
 };
 
 /* Where stored bytes come from: memory where it is not NULL, else a file descriptor, whose bytes
- * count from `start`. Where both are missing (fd -1), no row may name the source. */
+ * count from `start`. Where both are missing (fd -1), no row may name the source. Clones of a file
+ * begin and end at multiples of clone_block, a power of two; 0: it cannot be cloned. */
 struct vf_source {
     const uint8_t *memory;
     uint64_t size;
     uint64_t start;
     int32_t fd;
-    int32_t reserved;
+    uint32_t clone_block;
 };
 
 /* Where bytes go. The target must read as zeros before. */
@@ -131,6 +132,22 @@ int vf_copy_segment(const struct vf_source *sources, size_t source_count,
                     uint8_t *scratch, size_t scratch_size, vf_zero_kernel kernel,
                     const struct vf_decoder *decoder, struct vf_copied *copied,
                     struct vf_error *reterr);
+
+/* Let the target share the blocks of DATA rows with their source, each at the offset that it has in
+ * the virtual disk, instead of copying them. `rest` has room for twice row_count rows: what was not
+ * cloned, to be copied, *ret_count of them in the order of the rows: rows that cannot be cloned or
+ * whose clone was refused, and the ends of others that fill no block or granule. Clones shorter than
+ * `minimum` are not made. What is cloned is not looked through for zeros. No two calls at work at
+ * once may touch the same granule of the target. *ret_cloned is bytes. */
+int vf_clone_rows(const struct vf_source *sources, size_t source_count,
+                  const struct vf_extent *rows, size_t row_count, const struct vf_sink *sink,
+                  uint64_t minimum, struct vf_extent *rest, size_t *ret_count,
+                  uint64_t *ret_cloned, struct vf_error *reterr);
+
+/* The bytes that vf_clone_rows would clone if nothing refused. */
+int vf_count_cloneable(const struct vf_source *sources, size_t source_count,
+                       const struct vf_extent *rows, size_t row_count, uint64_t minimum,
+                       uint64_t *ret_bytes, struct vf_error *reterr);
 
 /* Write a buffer at `offset` of the target, a multiple of VF_GRANULE, leaving holes where a granule
  * is all zero. A range at which nothing was written before; other calls at work at once touch none of

@@ -397,9 +397,10 @@ def test_no_file_outgrows_a_reader() -> None:
 # a higher room it imports in a function, where it is needed.
 LAYERS = (
     ("errors", "_native", "_codecs"),
-    ("units", "extents", "files", "monitor", "renaming", "signals", "contents", "windows_names",
-     "vmware"),
-    ("engine", "codecs", "ranges", "sparse", "tables", "siblings", "references", "edits"),
+    ("units", "extents", "files", "monitor", "renaming", "scratch", "signals", "contents",
+     "windows_names", "vmware"),
+    ("engine", "cloning", "codecs", "ranges", "sparse", "tables", "siblings", "references",
+     "edits"),
     ("remote", "streams", "guest"),
     ("formats",),
     ("containers", "image", "outputs"),

@@ -126,7 +126,8 @@ def build(directory: Path, sanitizers: str) -> ModuleType:
             f"-Wl,--wrap={name}{suffix}"
             for name in ("pread", "pwrite", "lseek")
             for suffix in ("", "64")
-        ],
+        ]
+        + ["-Wl,--wrap=ioctl"],
     )
     return _import(MODULE, ffi.compile(tmpdir=str(directory)))
 

@@ -82,7 +82,8 @@ class Native:
         return {name: k for name, (status, k) in selected.items() if status == self.lib.VF_OK}
 
     def sources(self, sources: Sequence[bytes | tuple[int, ...]]) -> tuple[Any, list[Any]]:
-        """struct vf_source[] from bytes or (fd, size[, start]), and what must stay alive for it."""
+        """struct vf_source[] from bytes or (fd, size[, start[, clone_block]]), and what must stay
+        alive for it."""
         table = self.ffi.new("struct vf_source[]", max(len(sources), 1))
         alive = []
         for entry, source in zip(table, sources, strict=False):
@@ -90,7 +91,7 @@ class Native:
                 alive.append(self.ffi.from_buffer("uint8_t[]", source))
                 entry.memory, entry.size, entry.fd = alive[-1], len(source), -1
             else:
-                entry.fd, entry.size, entry.start = (*source, 0)[:3]
+                entry.fd, entry.size, entry.start, entry.clone_block = (*source, 0, 0)[:4]
         return table, alive
 
     def rows(self, rows: Sequence[tuple[int, ...]]) -> Any:

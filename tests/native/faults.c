@@ -7,7 +7,10 @@
 #include "faults.h"
 
 #include <errno.h>
+#include <linux/fs.h>
+#include <stdarg.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/types.h>
 
 #define MAX_PLANS 64
@@ -25,11 +28,11 @@ struct spy {
     size_t count;
 };
 
-static struct spy reads, writes, seeks;
+static struct spy reads, writes, seeks, clones;
 
 static struct spy *spy_of(char call)
 {
-    return call == 'r' ? &reads : call == 'w' ? &writes : &seeks;
+    return call == 'r' ? &reads : call == 'w' ? &writes : call == 's' ? &seeks : &clones;
 }
 
 void tf_plan(char call, int32_t os_errno, uint64_t most)
@@ -45,6 +48,8 @@ void tf_reset(void)
     reads.planned = reads.used = reads.count = 0;
     writes.planned = writes.used = writes.count = 0;
     seeks.planned = seeks.used = seeks.count = 0;
+    clones.planned = clones.used = clones.count = 0;
+    tf_clone_block = 4096;
 }
 
 size_t tf_calls(char call, const struct tf_call **ret_calls)
@@ -133,6 +138,49 @@ ssize_t __wrap_pwrite64(int fd, const void *bytes, size_t length, off_t offset)
 off_t __wrap_lseek64(int fd, off_t offset, int whence)
 {
     return __wrap_lseek(fd, offset, whence);
+}
+
+uint64_t tf_clone_block = 4096;
+
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...);
+
+/* What a file system with reflinks does, as ioctl_ficlonerange(2) says, on any file system: ranges
+ * that are not aligned are refused, others have the source's bytes afterwards. */
+static int64_t clone_like_a_file_system(int fd, const struct file_clone_range *range, uint64_t most)
+{
+    const uint64_t places = range->src_offset | range->src_length | range->dest_offset;
+    if (places % tf_clone_block != 0)
+        return EINVAL;
+    for (uint64_t done = 0; done < range->src_length && done < most;) {
+        uint8_t bytes[512];
+        if (__real_pread((int)range->src_fd, bytes, sizeof bytes,
+                         (off_t)(range->src_offset + done))
+            != sizeof bytes)
+            return EINVAL; /* beyond the end of the source */
+        if (__real_pwrite(fd, bytes, sizeof bytes, (off_t)(range->dest_offset + done))
+            != sizeof bytes)
+            return EIO;
+        done += sizeof bytes;
+    }
+    return most < range->src_length ? ENOSPC : 0;
+}
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+    va_list more;
+    va_start(more, request);
+    void *argument = va_arg(more, void *);
+    va_end(more);
+    if (request != FICLONERANGE)
+        return __real_ioctl(fd, request, argument);
+    const struct file_clone_range *range = argument;
+    const struct plan plan = next_plan(&clones);
+    const int64_t failed = plan.os_errno != 0 ? plan.os_errno
+                                              : clone_like_a_file_system(fd, range, plan.most);
+    if (failed != 0)
+        return (int)fail(&clones, fd, 0, range->dest_offset, range->src_length, (int)failed);
+    return (int)record(&clones, fd, 0, range->dest_offset, range->src_length, 0);
 }
 
 uint8_t *tf_allocate(size_t size)

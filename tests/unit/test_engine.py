@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vhdfast.engine import Turns, run
+from vhdfast.engine import Turns, pace, run
 
 
 def test_an_error_is_raised_as_it_is_though_its_traceback_holds_scratch() -> None:
@@ -50,3 +50,29 @@ def test_who_waits_for_a_turn_gives_up_where_another_fails() -> None:
     with pytest.raises(ValueError, match="the first"):
         run(iter(range(2)), do, what="testing", total=2, jobs=2)
     assert answers == [False]
+
+
+def test_what_a_worker_finds_out_to_move_counts_against_the_rate() -> None:
+    def do(item: int, scratch: memoryview) -> int:
+        pace(item)
+        return 1
+
+    started = time.monotonic()
+    run(iter([400, 1]), do, what="testing", total=2, jobs=1, rate=1000)
+    assert time.monotonic() - started >= 0.4
+
+
+def test_who_waits_for_the_rate_gives_up_where_another_fails() -> None:
+    waiting = threading.Event()
+
+    def do(item: int, scratch: memoryview) -> int:
+        if item == 0:
+            assert waiting.wait(10)
+            raise ValueError("the first")
+        pace(10**6)
+        waiting.set()
+        pace(1)  # for which it would wait for days
+        return 1
+
+    with pytest.raises(ValueError, match="the first"):
+        run(iter(range(2)), do, what="testing", total=2, jobs=2, rate=1)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vhdfast.extents import Kind
 from vhdfast.formats.base import ImageFormat, OpenOptions
 from vhdfast.image import Image
-from vhdfast.plan import CUT_ALIGNMENT, SEGMENT_BYTES, blocks, segments, survey
+from vhdfast.plan import (
+    CUT_ALIGNMENT,
+    SEGMENT_BYTES,
+    Survey,
+    blocks,
+    segment_budget,
+    segments,
+    survey,
+)
 
 MIB = 1 << 20
 
@@ -91,6 +100,36 @@ def test_segments_cover_the_data_exactly_once(disk) -> None:  # type: ignore[no-
 def test_the_survey_counts_data_and_zeros() -> None:
     found = survey(Image(Disk(100 * MIB, [(5, 7 * MIB), (50 * MIB, 1)], 3 * MIB)))
     assert (found.data, found.zero) == (7 * MIB + 1, 93 * MIB - 1)
+
+
+def test_a_survey_keeps_the_windows_of_a_short_map() -> None:
+    image = Image(Disk(100 * MIB, [(5, 7 * MIB), (50 * MIB, 1)], 3 * MIB))
+    found = survey(image)
+    assert found.whole is not None and len(found.whole) > 30
+    assert [(part.offset, part.stored) for part in segments(image, found.whole)] == [
+        (part.offset, part.stored) for part in segments(image)
+    ]
+
+
+def test_a_survey_keeps_no_windows_of_a_long_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vhdfast.plan.KEPT_ROWS", 5)
+    long = survey(Image(Disk(100 * MIB, [(5, 7 * MIB), (50 * MIB, 1)], 3 * MIB)))
+    short = survey(Image(Disk(15 * MIB, [], 3 * MIB)))
+    assert long.whole is None
+    assert short.whole is not None and len(short.whole) == 5
+
+
+@pytest.mark.parametrize(
+    ("cloneable", "budget"),
+    [(0, 16 * MIB), (149 * MIB, 16 * MIB), (150 * MIB, 256 * MIB), (160 * MIB, 256 * MIB)],
+)
+def test_segments_are_long_where_nearly_all_is_cloned(cloneable: int, budget: int) -> None:
+    assert segment_budget(Survey(1 << 30, 160 * MIB, 0, None, 0, cloneable)) == budget
+
+
+def test_a_budget_bounds_segments() -> None:
+    image = Image(Disk(100 * MIB, [(0, 100 * MIB)], 200 * MIB))
+    assert [part.stored for part in segments(image, None, 64 * MIB)] == [64 * MIB, 36 * MIB]
 
 
 def test_rows_of_512_bytes_are_cut_on_mib_borders() -> None:

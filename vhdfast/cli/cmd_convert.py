@@ -56,8 +56,14 @@ def add_arguments(parser: Parser) -> None:
         "--size", type=size, metavar="SIZE", help="make the disk this large (never smaller)"
     )
     parser.add_argument(
-        "--allocate", action="store_true", help="reserve all of the target's bytes, leave no holes"
+        "--allocate", action="store_true",
+        help="reserve all of the target's bytes, leave no holes and share none with the source",
     )
+    parser.add_argument(
+        "--no-clone", dest="clone", action="store_false",
+        help="copy all data, where file systems that know reflinks would share it, and look for "
+        "zeros in it",
+    )  # fmt: skip
     parser.add_argument("--uuid", metavar="UUID", help="unique id of the VHD (default: random)")
     parser.add_argument(
         "--verify", action="store_true",
@@ -119,6 +125,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "size": args.size,
         "force": args.force,
         "allocate": args.allocate,
+        "clone": args.clone,
         "allow_4kn": args.allow_4kn,
         "relocate_gpt": args.relocate_gpt,
         "jobs": args.jobs,
@@ -214,6 +221,7 @@ def _print_plan(plan: ConvertPlan, console: Console) -> None:
             ("GPT backup", "moved to the end" if plan.gpt_moved else ""),
             ("file size", _most(plan) + format_bytes(plan.file_size)),
             ("to copy", f"{format_size(plan.data)}, {format_size(plan.zero)} are known zeros"),
+            ("to clone", f"{format_size(plan.cloneable)} of these" if plan.cloneable else ""),
             ("space needed", f"up to {format_size(plan.space_needed)}, {free} free"),
         ]
     )
@@ -242,6 +250,16 @@ def _sizes(plan: ConvertPlan) -> str:
     return f"{format_bytes(plan.source_size)} -> {format_bytes(plan.target_size)}"
 
 
+def _cloned(result: ConvertResult) -> str:
+    if not result.cloned:
+        return ""
+    return f"{format_bytes(result.cloned)}, in blocks that the target shares with the source"
+
+
+def _decoded(result: ConvertResult) -> str:
+    return f", {format_size(result.decoded)} of the disk were compressed" if result.decoded else ""
+
+
 def _print_result(result: ConvertResult, console: Console) -> None:
     plan = result.plan
     for notice in result.notices:
@@ -252,6 +270,8 @@ def _print_result(result: ConvertResult, console: Console) -> None:
             "plan": plan,
             "read": result.read,
             "written": result.written,
+            "cloned": result.cloned,
+            "decoded": result.decoded,
             "zeros_found": result.zeros_found,
             "zeros_known": plan.zero,
             "file_size": result.file_size,
@@ -260,7 +280,7 @@ def _print_result(result: ConvertResult, console: Console) -> None:
             "notices": result.notices,
         },
     )
-    rate = result.written / max(result.seconds, 1e-9)
+    rate = (result.written + result.cloned) / max(result.seconds, 1e-9)
     virtual = plan.source_size / max(result.seconds, 1e-9)
     verified = "" if result.verified is None else f"{format_size(result.verified)} compared, equal"
     lines = columns(
@@ -268,7 +288,8 @@ def _print_result(result: ConvertResult, console: Console) -> None:
             ("wrote", f"{plan.target} ({plan.target_format}, {format_bytes(result.file_size)})"),
             ("virtual size", _sizes(plan)),
             ("GPT backup", "moved to the end" if plan.gpt_moved else ""),
-            ("copied", format_bytes(result.written)),
+            ("cloned", _cloned(result)),
+            ("copied", format_bytes(result.written) + _decoded(result)),
             (
                 "zeros skipped",
                 f"{format_size(plan.zero)} known from the map, "

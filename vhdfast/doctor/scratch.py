@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator
 
+from ..scratch import scratch_file
 from .base import Examination, Item, Request
 
 __all__ = ["DirectoryExamination", "scratch_file"]
@@ -29,25 +27,3 @@ class DirectoryExamination(Examination):
         except OSError:
             return
         yield from self.look(request.directory)
-
-
-@contextlib.contextmanager
-def scratch_file(directory: str, flags: int = 0) -> Iterator[int]:
-    """A descriptor of an empty file that is gone as soon as it is closed. Raises OSError."""
-    fd = -1
-    if hasattr(os, "O_TMPFILE"):
-        with contextlib.suppress(OSError):  # not every file system has such files
-            fd = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC | flags, 0o600)
-    if fd < 0:
-        fd, path = tempfile.mkstemp(prefix=".vhdfast-doctor-", dir=directory)
-        try:
-            if flags:
-                os.close(fd)
-                fd = -1
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags)
-        finally:
-            os.unlink(path)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

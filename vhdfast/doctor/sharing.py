@@ -29,7 +29,8 @@ class Sharing(DirectoryExamination):
             reserves = _reserves(other)
         yield Item(
             "reflinks", State.OK if clones else State.NOTE,
-            "files can share blocks (cp --reflink)" if clones else "files cannot share blocks here",
+            "files can share blocks: convert clones what lies on this file system" if clones
+            else "files cannot share blocks here: convert copies",
             details={"reflinks": clones},
         )  # fmt: skip
         yield Item(
