@@ -406,7 +406,7 @@ LAYERS = (
     ("plan", "comparing", "patched", "resizing"),
     ("copying", "hashing", "checks", "repairs"),
     ("converting", "report", "doctor", "explanations", "in_place"),
-    ("api",),
+    ("api", "benchmark"),
     ("cli",),
     ("qemu_img",),
     ("__main__",),
