@@ -24,7 +24,7 @@ LARGEST_RUN = 16 * MIB
 # Lengths of runs as parts of `run`, in eighths: many short ones, few long ones, 8 on average.
 EIGHTHS = (1, 2, 2, 4, 4, 8, 8, 35)
 # Of 20 pages: words of text, records of numbers; the rest is noise, as packed files hold it.
-TEXT_PAGES, RECORD_PAGES = 11, 7
+TEXT_PAGES, RECORD_PAGES = 12, 7
 
 Runs = npt.NDArray[np.int64]
 
