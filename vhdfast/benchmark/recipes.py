@@ -163,7 +163,7 @@ def write_raw(recipe: Recipe, path: str | os.PathLike[str]) -> None:
     """
     source = pool(recipe.content)
     random = np.random.RandomState(recipe.seed + 1)
-    table = runs(recipe)
+    table = _pieces(runs(recipe))
     starts = random.randint(0, (len(source) - LARGEST_RUN) // GRANULE, len(table)) * GRANULE
     are_zeros = random.randint(0, 1 << 16, len(table)) < recipe.zero_share * (1 << 16)
     zeros = np.zeros(LARGEST_RUN, np.uint8)
@@ -178,6 +178,15 @@ def write_raw(recipe: Recipe, path: str | os.PathLike[str]) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise WriteError(f"the recipe cannot be written: {error.strerror}", path=path) from error
+
+
+def _pieces(table: Runs) -> Runs:
+    """The same, cut into rows of LARGEST_RUN at most."""
+    counts = -(-table[:, 1] // LARGEST_RUN)
+    owner = np.repeat(np.arange(len(table)), counts)
+    within = (np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]) * LARGEST_RUN
+    lengths = np.minimum(table[owner, 1] - within, LARGEST_RUN)
+    return np.stack([table[owner, 0] + within, lengths], axis=1)
 
 
 # What `vhdfast bench` offers.
