@@ -37,7 +37,7 @@ from vhdfast.benchmark.measuring import (
     summary,
 )
 from vhdfast.errors import VhdfastError
-from vhdfast.signals import signals
+from vhdfast.signals import Interrupted, signals
 
 HERE = Path(__file__).resolve().parent
 MIB = 1 << 20
@@ -53,6 +53,12 @@ FAILURES = (WrongAnswerError, VhdfastError, subprocess.CalledProcessError, OSErr
 
 def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def remove(path: Path) -> None:
+    """An image, and what is there of one that was not finished."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".part").unlink(missing_ok=True)
 
 
 class Images:
@@ -100,9 +106,9 @@ class Images:
         if self.keep:
             return
         if case.format != "raw":
-            self.path(case).unlink(missing_ok=True)
+            remove(self.path(case))
         if all(other.recipe.name != case.recipe.name for other in later):
-            self.raw(case).unlink(missing_ok=True)
+            remove(self.raw(case))
 
 
 def run_once(
@@ -249,5 +255,8 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    with signals():  # whatever stops it, targets are removed and programs ended
-        sys.exit(main())
+    try:
+        with signals():  # whatever stops it, targets are removed and programs ended
+            sys.exit(main())
+    except Interrupted as stop:
+        sys.exit(128 + stop.number)

@@ -36,6 +36,7 @@ ENGINES = {
 }
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 860, 150, 24, 64, 48
 ROW = 26
+AXIS = 70  # where the lines of a series begin
 
 
 def number(value: float) -> str:
@@ -45,10 +46,11 @@ def number(value: float) -> str:
 class Picture:
     """An SVG that grows element by element; pixels, the origin at the upper left."""
 
-    def __init__(self, title: str, height: int) -> None:
+    def __init__(self, title: str, height: int, below: str, left: float = LEFT) -> None:
         self.title, self.height = title, height
         self.parts: list[str] = []
-        self.text(LEFT, 26, title, size=15, bold=True)
+        self.text(left, 26, title, size=15, bold=True)
+        self.text(left, 44, below, size=11, fill=GREY)
 
     def text(
         self, x: float, y: float, words: str, size: float = 12, fill: str = INK,
@@ -128,8 +130,7 @@ def ratios(records: list[Record]) -> Picture | None:
     found = [row["wall_ratio"] for r in own for e, row in r["summary"].items() if e in names]
     rows = sum(len([e for e in names if e in r["summary"]]) for r in own)
     height = TOP + rows * ROW // 2 + len(own) * 14 + BOTTOM + 30
-    picture = Picture("Time of qemu-img divided by that of vhdfast", height)
-    picture.text(LEFT, 44, caption(own), 11, GREY)
+    picture = Picture("Time of qemu-img divided by that of vhdfast", height, caption(own))
     scale = Scale([1, *found], LEFT, WIDTH - RIGHT - 40, 2)
     bottom = height - BOTTOM - 18
     for tick in scale.ticks():
@@ -173,15 +174,14 @@ def series(
                 if engine in ENGINES:
                     key = (record["case"]["format"], engine)
                     lines.setdefault(key, []).append((record["case"]["x"], row["wall_s"]))
-        picture = Picture(title, 460)
-        picture.text(LEFT, 44, caption(own), 11, GREY)
+        picture = Picture(title, 460, caption(own), AXIS)
         points = [point for line in lines.values() for point in line]
         bottom = 460 - BOTTOM - 44
-        across = Scale([x for x, _ in points], LEFT - 80, WIDTH - RIGHT - 20, 2)
+        across = Scale([x for x, _ in points], AXIS, WIDTH - RIGHT - 20, 2)
         up = Scale([max(y, 1e-3) for _, y in points], bottom, TOP, 10)
         for tick in up.ticks():
-            picture.line([(LEFT - 80, up(tick)), (WIDTH - RIGHT - 20, up(tick))], FAINT)
-            picture.text(LEFT - 88, up(tick) + 4, f"{number(tick)} s", 11, GREY, "end")
+            picture.line([(AXIS, up(tick)), (WIDTH - RIGHT - 20, up(tick))], FAINT)
+            picture.text(AXIS - 8, up(tick) + 4, f"{number(tick)} s", 11, GREY, "end")
         for x in sorted({x for x, _ in points}):
             picture.line([(across(x), bottom), (across(x), bottom + 4)], GREY)
             picture.text(across(x), bottom + 18, label(x), 11, GREY, "middle")
@@ -195,7 +195,7 @@ def series(
                 picture.dot(*place, colour, f"{name}, {words}, {label(x)}: {y:.2f} s")
         keys = [(name, COLOURS[i % len(COLOURS)], "") for i, name in enumerate(formats)]
         seen = [engine for engine in ENGINES if any(e == engine for _, e in lines)]
-        legend(picture, [*keys, *((*ENGINES[e][:1], INK, ENGINES[e][1]) for e in seen)], LEFT - 80)
+        legend(picture, [*keys, *((*ENGINES[e][:1], INK, ENGINES[e][1]) for e in seen)], AXIS)
         return picture
 
     return draw

@@ -124,7 +124,8 @@ def conditions(records: list[Record], page: Path) -> str:
         host, software = record["machine"], record["versions"]
         key = (
             f"{host['cpu']}, {host['cpus']} CPUs, {host['memory_gib']} GiB, {host['file_system']}",
-            software["kernel"].split("-")[0], software["qemu-img"].split(" (")[0],
+            software["kernel"].split("-")[0],
+            software.get("qemu-img", "").removeprefix("qemu-img version ").split(" (")[0],
             software["commit"], record["date"],
         )  # fmt: skip
         rows.setdefault(key, []).append(record["path"].stem)
