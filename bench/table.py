@@ -87,7 +87,10 @@ def series_of(group: str) -> Callable[[list[Record], Path], str]:
             ))  # fmt: skip
         what = "virtual size" if group == "growth" else "pieces"
         head = ("case", what, "wall s", "CPU s", "peak MiB", "qemu-img, wall s", "tuned, wall s")
-        return grid(head, rows) if rows else "No record yet.\n"
+        if not rows:
+            return "No record yet.\n"
+        picture = os.path.relpath(ROOT / "docs" / "pictures" / f"{group}.svg", page.parent)
+        return f"![{group}]({picture})\n\n{grid(head, rows)}"
 
     return write
 
