@@ -6,6 +6,7 @@ change (NEP 19), and sums of integers.
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 
@@ -108,9 +109,12 @@ def runs(recipe: Recipe) -> Runs:
     return np.stack([offsets, lengths], axis=1) * GRANULE
 
 
+@functools.cache
 def pool(content: str) -> npt.NDArray[np.uint8]:
-    """32 MiB of content without a zero granule, from which runs are taken."""
-    return _POOLS[content]()
+    """32 MiB of content without a zero granule, from which runs are taken; not to be written."""
+    made = _POOLS[content]()
+    made.flags.writeable = False
+    return made
 
 
 def _noise() -> npt.NDArray[np.uint8]:
