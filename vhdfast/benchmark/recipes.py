@@ -6,6 +6,7 @@ change (NEP 19), and sums of integers.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 from dataclasses import dataclass
@@ -138,10 +139,10 @@ def _files() -> npt.NDArray[np.uint8]:
 def _text(random: np.random.RandomState, length: int) -> npt.NDArray[np.uint8]:
     """Words of 1 to 12 letters behind each other, some far more frequent than others."""
     letters = np.frombuffer(b"eeeeettaaooiinnsshhrrddlcumwfgypbvk", np.uint8)
-    sizes = random.randint(1, 13, 2048)
+    sizes = random.randint(1, 13, 1024)
     words = [bytes(letters[random.randint(0, len(letters), size)]) + b" " for size in sizes]
-    # The square of an even choice: the first words come much more often than the last.
-    chosen = (random.randint(0, 2048, length // 4).astype(np.int64) ** 2) >> 11
+    # The cube of an even choice: the first words come much more often than the last.
+    chosen = (random.randint(0, 1024, length // 4).astype(np.int64) ** 3) >> 20
     text = b"".join([words[index] for index in chosen])
     return np.resize(np.frombuffer(text, np.uint8), length)
 
@@ -181,6 +182,8 @@ def write_raw(recipe: Recipe, path: str | os.PathLike[str]) -> None:
                     raise NoSpaceError("the disk is full", path=path)
             os.fsync(file.fileno())
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise NoSpaceError("the disk is full", path=path) from error
         raise WriteError(f"the recipe cannot be written: {error.strerror}", path=path) from error
 
 
