@@ -133,9 +133,12 @@ def test_too_little_room_is_refused_before_anything_is_written(
     words = ["bench", f"--qemu-img={none}", f"--directory={out}"]
     assert main([*words, "--recipe=files"]) == 5
     assert main([*words, str(small_disk)]) == 5
+    assert main([*words, "--recipe=islands", "--as=vdi"]) == 5
     said = capsys.readouterr()
-    assert said.err.count("[no-space]") == 2
+    assert said.err.count("[no-space]") == 3
     assert "3.06 GiB are needed, 64 MiB are free" in said.err
+    # Every one of the 16 384 blocks of 1 MiB holds an island.
+    assert "16.81 GiB are needed" in said.err
     assert "writing" not in said.out
     assert list(out.iterdir()) == []
 

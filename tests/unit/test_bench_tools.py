@@ -280,6 +280,15 @@ def test_pages_say_what_the_records_say(bench: Any) -> None:
     assert bench.table.main(["--check"]) == 0
 
 
+def test_pictures_show_what_the_records_say(bench: Any, tmp_path: Path) -> None:
+    assert bench.plot.main([f"--folder={tmp_path}"]) == 0
+    drawn = list(tmp_path.glob("*.svg"))
+    assert drawn
+    for path in drawn:
+        kept = ROOT / "docs" / "pictures" / path.name
+        assert kept.read_bytes() == path.read_bytes(), "run python bench/plot.py"
+
+
 def test_pictures_are_drawn_from_the_records(bench: Any, records: Path, tmp_path: Path) -> None:
     words = [f"--records={records.parent}", "--machine=a-machine", f"--folder={tmp_path}"]
     assert bench.plot.main(words) == 0

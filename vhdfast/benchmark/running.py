@@ -25,9 +25,9 @@ from ..hashing import hash_disk, hash_image
 from ..image import Image, open_image
 from ..plan import survey
 from ..targets import free_space
-from ..units import GIB, MIB, format_size
+from ..units import GIB, KIB, MIB, format_size
 from .measuring import Row, Sample, drop_cache, launch, read_through, rotated, summary
-from .recipes import Recipe, write_raw
+from .recipes import Recipe, runs, write_raw
 
 __all__ = ["FORMATS", "Benchmark", "Engine", "Report"]
 
@@ -47,6 +47,8 @@ FORMATS: dict[str, tuple[str, tuple[str, ...] | None]] = {
 # qemu writes no larger VHD (VPC_MAX_SECTORS in its block/vpc.c): larger disks are written raw.
 LARGEST_VHD = 2040 * GIB
 ROOM = 64 * MIB
+# Formats of which qemu-img writes a block whole, whatever part of it holds data.
+WHOLE_BLOCKS = {"qcow2": 64 * KIB, "vdi": MIB, "vmdk": 64 * KIB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ class Benchmark:
             raise UsageError(what, hint="install qemu-utils, or name a program with --qemu-img")
         with self._scratch() as scratch:
             source = self._source(scratch, program, tell)
-            with open_image(source, self.from_format) as image:
+            known = self.from_format if isinstance(self.source, str) else self.made_as
+            with open_image(source, known) as image:
                 return self._measure(image, source, program, scratch, tell)
 
     @contextmanager
@@ -142,8 +145,9 @@ class Benchmark:
         if options is None:
             can = ", ".join(sorted(name for name in FORMATS if FORMATS[name][1] is not None))
             raise UsageError(f"recipes are not made as {self.made_as!r}", hint=f"one of: {can}")
-        # The source, the same in another format, and the two targets that are compared.
-        self._need_room((3 if driver == "raw" else 4) * recipe.data)
+        # The disk as raw and as two targets that are compared, and in its format.
+        made = 0 if driver == "raw" else _stored(recipe, driver)
+        self._need_room(3 * recipe.data + made)
         raw = os.path.join(scratch, f"{recipe.name}.raw")
         tell(f"writing {recipe.name}: {format_size(recipe.data)} in {format_size(recipe.size)}")
         write_raw(recipe, raw)
@@ -236,6 +240,14 @@ class Benchmark:
             os.unlink(theirs)
         os.unlink(ours)
         return expected
+
+
+def _stored(recipe: Recipe, driver: str) -> int:
+    """Bytes that the image takes at most where qemu-img stores whole blocks."""
+    block = WHOLE_BLOCKS.get(driver, 4 * KIB)
+    table = runs(recipe)
+    first, last = table[:, 0] // block, (table.sum(axis=1) - 1) // block
+    return min(int((last - first + 1).sum()) * block, recipe.size)
 
 
 def _engines(program: str, name: str, is_vhd: bool) -> tuple[Engine, ...]:
