@@ -43,12 +43,12 @@ HERE = Path(__file__).resolve().parent
 MIB = 1 << 20
 
 
-class WrongAnswerError(Exception):
-    """An engine wrote another disk than the recipe's."""
+class CaseError(Exception):
+    """An engine wrote another disk than the recipe's, or there is nothing to compare with."""
 
 
 # What ends a case and not the run: a night's worth of others comes behind it.
-FAILURES = (WrongAnswerError, VhdfastError, subprocess.CalledProcessError, OSError)
+FAILURES = (CaseError, VhdfastError, subprocess.CalledProcessError, OSError)
 
 
 def tell(line: str) -> None:
@@ -132,7 +132,7 @@ def measure(
 ) -> tuple[list[Sample], str, dict[str, float]]:  # fmt: skip
     """(all samples, the digest of every engine's target, {engine: seconds after which it stopped}).
 
-    Raises WrongAnswerError.
+    Raises CaseError.
     """
     source = images.make(case)
     expected = images.expected(case)
@@ -150,6 +150,8 @@ def measure(
             left = [engine for engine in engines if engine.name not in given_up]
             for engine in rotated(left, number):
                 sample = run_once(engine, case, source, target, number, cache, patience)
+                if sample is None and engine.name == "vhdfast":
+                    raise CaseError(f"vhdfast took more than {patience:g} s")
                 if sample is None:
                     given_up[engine.name] = patience
                     tell(f"  round {number + 1} {engine.name:<16} took more than {patience:g} s")
@@ -163,9 +165,7 @@ def measure(
                     checked.add(engine.name)
                     found = digest(target, engine.target_of(case))
                     if found != expected:
-                        raise WrongAnswerError(
-                            f"{case.name}: {engine.name} wrote {found}, not {expected}"
-                        )
+                        raise CaseError(f"{case.name}: {engine.name} wrote {found}, not {expected}")
     finally:
         target.unlink(missing_ok=True)
     return samples, expected, given_up
