@@ -1,333 +1,262 @@
 #!/usr/bin/env python3
-"""vhdfast against qemu-img on large images: wall time, CPU time and peak memory.
+"""vhdfast against other programs on large images: wall time, CPU time and peak memory.
 
-    python bench/bench_convert.py [--pairs N] [--case NAME ...] [--engine NAME ...] [--minutes M]
-                                  [--folder DIR] [--record]
+    python bench/bench_convert.py [--group NAME ...] [--case NAME ...] [--engine NAME ...]
+                                  [--cache warm|cold|both] [--pairs N] [--minutes M]
+                                  [--patience S] [--scale X] [--folder DIR] [--keep]
+                                  [--record[=DIR]]
 
 A round runs every engine once on the same image; ratios are formed within rounds, so that a
 machine that slows down over time does not favour one side. bench/README.md tells how to read the
-table. Cases and engines are the two tables below.
+table; cases.py and engines.py hold what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import hashlib
-import json
 import os
-import platform
-import shlex
-import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
+import recording
+from builders import make_image, make_raw
+from cases import CASES, GROUPS, Case, at_scale
+from digest import digest
+from engines import ENGINES, Engine, installed
+
+from vhdfast.benchmark.measuring import (
+    Row,
+    Sample,
+    drop_cache,
+    launch,
+    read_through,
+    rotated,
+    summary,
+)
+from vhdfast.errors import VhdfastError
+from vhdfast.signals import Interrupted, signals
+
 HERE = Path(__file__).resolve().parent
-KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
-FOOTER = 512
-CHUNK = MIB
+MIB = 1 << 20
 
 
-@dataclass(frozen=True)
-class Case:
-    """An image: a recipe of images.py in a format, or an empty disk of `empty` bytes."""
-
-    name: str
-    kind: str  # raw, vhdx, vhd
-    recipe: tuple = ()  # the fields of images.Recipe
-    empty: int = 0
-    qemus: tuple[str, ...] = ("qemu-img", "qemu-img-m16", "qemu-img-direct")
+class CaseError(Exception):
+    """An engine wrote another disk than the recipe's, or there is nothing to compare with."""
 
 
-@dataclass(frozen=True)
-class Engine:
-    """A command line; {source}, {format}, {target} and {python} are filled in."""
-
-    name: str
-    command: str
+# What ends a case and not the run: a night's worth of others comes behind it.
+FAILURES = (CaseError, VhdfastError, subprocess.CalledProcessError, OSError)
 
 
-FS256 = ("fs256", 256 * GIB, 5 * GIB, 512 * KIB)
-# Nearly all of the disk is stored, three quarters of it as zeros that only reading finds.
-DENSE = ("dense", 3 * GIB, 2816 * MIB, MIB, 0.75)
-
-CASES = (
-    Case("fs256-raw", "raw", FS256),
-    Case("fs256-vhdx", "vhdx", FS256),
-    Case("fs256-vhd", "vhd", FS256),
-    Case("stored-zeros-raw", "raw", DENSE),
-    Case("empty-1t-vhdx", "vhdx", empty=TIB, qemus=("qemu-img",)),
-    Case("empty-1t-vhd", "vhd", empty=TIB, qemus=("qemu-img",)),
-)
-
-# vhdfast's target is durable when it ends; so that the others' are too, a sync follows.
-_QEMU = "qemu-img convert {flags} -f {{format}} -O vpc -o subformat=fixed,force_size"
-_QEMU += " {{source}} {{target}} && sync {{target}}"
-ENGINES = (
-    Engine("vhdfast", "{python} -m vhdfast convert --quiet {source} {target}"),
-    Engine("qemu-img", _QEMU.format(flags="")),
-    Engine("qemu-img-m16", _QEMU.format(flags="-m 16 -W")),
-    Engine("qemu-img-direct", _QEMU.format(flags="-m 16 -W -t none")),
-)
-
-QEMU_FORMATS = {"raw": "raw", "vhdx": "vhdx", "vhd": "vpc"}
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One run: seconds of wall and CPU (user and system, children included), bytes of memory."""
-
-    engine: str
-    round: int
-    wall_s: float
-    cpu_s: float
-    peak_rss: int
+def remove(path: Path) -> None:
+    """An image, and what is there of one that was not finished."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".part").unlink(missing_ok=True)
 
 
-def make_image(case: Case, folder: Path) -> Path:
-    """The case's image, made once and kept in `folder`."""
-    if not case.empty:
-        path = folder / f"{case.recipe[0]}.{case.kind}"
-        if not path.exists():
-            # In a process of its own: what this one holds in memory counts as its children's peak.
-            code = "import sys, pathlib, images; images.make(images.Recipe(*eval(sys.argv[1])), "
-            code += "sys.argv[2], pathlib.Path(sys.argv[3]))"
-            subprocess.run(
-                [sys.executable, "-c", code, repr(case.recipe), case.kind, str(folder)],
-                check=True, env={**os.environ, "PYTHONPATH": str(HERE)},
-            )  # fmt: skip
-        return path
-    path = folder / f"{case.name}.{case.kind}"
-    if not path.exists():
+class Images:
+    """The cases' images in a folder: made when needed, removed when no later case wants them."""
+
+    def __init__(self, folder: Path, keep: bool) -> None:
+        self.folder, self.keep = folder, keep
+        self._digests: dict[str, str] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        options = ["-o", "subformat=dynamic" + (",force_size" if case.kind == "vhd" else "")]
-        subprocess.run(
-            ["qemu-img", "create", "-q", "-f", QEMU_FORMATS[case.kind], *options, path,
-             str(case.empty)], check=True,
-        )  # fmt: skip
-    return path
+
+    def raw(self, case: Case) -> Path:
+        return self.folder / f"{case.recipe.name}.raw"
+
+    def path(self, case: Case) -> Path:
+        if case.format == "raw":
+            return self.raw(case)
+        chunk = f"-{case.chunk}" if case.chunk else ""
+        return self.folder / f"{case.recipe.name}{chunk}.{case.format}"
+
+    def make(self, case: Case) -> Path:
+        raw, path = self.raw(case), self.path(case)
+        if case.recipe.data:
+            make_raw(case.recipe, raw)
+        elif case.format == "raw":
+            make_image("raw", raw, raw, case.recipe.size)
+        if case.format == "raw":
+            return raw
+        make_image(case.format, raw, path, case.recipe.size, case.chunk)
+        if case.chunk:
+            subprocess.run(["qemu-img", "check", "-q", str(path)], check=True)
+        return path
+
+    def expected(self, case: Case) -> str:
+        """The digest of the recipe's disk; of the file that the image was made of."""
+        name = case.recipe.name
+        if name not in self._digests:
+            raw = self.raw(case)
+            if not raw.exists():  # an empty disk
+                with open(raw, "wb") as file:
+                    file.truncate(case.recipe.size)
+            self._digests[name] = digest(raw, "raw")
+        return self._digests[name]
+
+    def done(self, case: Case, later: Sequence[Case]) -> None:
+        if self.keep:
+            return
+        if case.format != "raw":
+            remove(self.path(case))
+        if all(other.recipe.name != case.recipe.name for other in later):
+            remove(self.raw(case))
 
 
-def run_once(engine: Engine, case: Case, source: Path, target: Path, number: int) -> Sample:
-    """Run an engine; the target is left for the caller."""
+def run_once(
+    engine: Engine, case: Case, source: Path, target: Path, number: int, cache: str, patience: float
+) -> Sample | None:
+    """Run an engine; the target is left for the caller. None where it took longer than patience."""
     target.unlink(missing_ok=True)
     os.sync()
-    command = engine.command.format(
-        python=shlex.quote(sys.executable), format=QEMU_FORMATS[case.kind],
-        source=shlex.quote(str(source)), target=shlex.quote(str(target)),
+    if cache == "cold":
+        drop_cache(str(source))
+    sample, _ = launch(
+        engine.name, engine.argv(case, str(source), str(target)),
+        sync=None if engine.is_durable else str(target), number=number, limit_s=patience,
     )  # fmt: skip
-    started = time.monotonic()
-    pid = os.posix_spawn("/bin/sh", ["sh", "-c", command], os.environ)
-    _, status, usage = os.wait4(pid, 0)
-    wall = time.monotonic() - started
-    if status:
-        raise SystemExit(f"{engine.name} failed on {case.name}: {command}")
-    return Sample(
-        engine.name, number, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * KIB
-    )
-
-
-def digest(path: Path) -> str:
-    """Of the disk in a fixed VHD: its size, and offset and content of every MiB that is not zero.
-
-    Holes are skipped; no code of vhdfast or qemu is used.
-    """
-    state = hashlib.blake2b(digest_size=16)
-    size = path.stat().st_size - FOOTER
-    state.update(size.to_bytes(8, "little"))
-    zeros = bytes(CHUNK)
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        at = 0
-        while at < size:
-            try:
-                at = max(at, os.lseek(fd, at, os.SEEK_DATA) // CHUNK * CHUNK)
-            except OSError:  # no data any more
-                break
-            if at >= size:
-                break
-            data = os.pread(fd, min(CHUNK, size - at), at)
-            if data != zeros[: len(data)]:
-                state.update(at.to_bytes(8, "little"))
-                state.update(data)
-            at += CHUNK
-    finally:
-        os.close(fd)
-    return state.hexdigest()
-
-
-def verify_against_source(case: Case, folder: Path, target: Path) -> None:
-    """By qemu-img compare with the recipe's raw disk; an empty disk's target must hold nothing."""
-    if case.empty:
-        fd = os.open(target, os.O_RDONLY)
-        try:
-            size = os.fstat(fd).st_size - FOOTER
-            stored = os.lseek(fd, 0, os.SEEK_DATA)
-        finally:
-            os.close(fd)
-        if size != case.empty or stored < size - MIB:
-            raise SystemExit(f"{case.name}: the target is not an empty disk of {case.empty} bytes")
-        return
-    raw = folder / f"{case.recipe[0]}.raw"
-    command = ["qemu-img", "compare", "-q", "-f", "raw", "-F", "vpc", raw, target]
-    if subprocess.run(command, check=False).returncode:
-        raise SystemExit(f"{case.name}: qemu-img compare says that the target differs")
+    return sample
 
 
 def measure(
-    case: Case, engines: list[Engine], rounds: int, minutes: float, folder: Path
-) -> tuple[list[Sample], str]:
-    """(all samples, the digest that all engines' targets have)."""
-    source = make_image(case, folder)
-    target = folder / "bench-target.vhd"
+    case: Case, engines: Sequence[Engine], images: Images, cache: str, rounds: int,
+    minutes: float, patience: float,
+) -> tuple[list[Sample], str, dict[str, float]]:  # fmt: skip
+    """(all samples, the digest of every engine's target, {engine: seconds after which it stopped}).
+
+    Raises CaseError.
+    """
+    source = images.make(case)
+    expected = images.expected(case)
+    target = images.folder / "bench-target"
     samples: list[Sample] = []
-    digests: dict[str, str] = {}
+    given_up: dict[str, float] = {}
+    checked: set[str] = set()
     try:
-        run_once(ENGINES[0], case, source, target, -1)  # brings the source into the page cache
-        verify_against_source(case, folder, target)
+        if cache == "warm":
+            read_through(str(source))
         started = time.monotonic()
         for number in range(rounds):
             if number and time.monotonic() - started > 60 * minutes:
                 break
-            shift = number % len(engines)
-            for engine in engines[shift:] + engines[:shift]:
-                sample = run_once(engine, case, source, target, number)
+            left = [engine for engine in engines if engine.name not in given_up]
+            for engine in rotated(left, number):
+                sample = run_once(engine, case, source, target, number, cache, patience)
+                if sample is None and engine.name == "vhdfast":
+                    raise CaseError(f"vhdfast took more than {patience:g} s")
+                if sample is None:
+                    given_up[engine.name] = patience
+                    tell(f"  round {number + 1} {engine.name:<16} took more than {patience:g} s")
+                    continue
                 samples.append(sample)
-                print(
+                tell(
                     f"  round {number + 1} {engine.name:<16} {sample.wall_s:8.2f} s "
-                    f"{sample.cpu_s:8.2f} s CPU {sample.peak_rss / MIB:6.0f} MiB",
-                    file=sys.stderr, flush=True,
-                )  # fmt: skip
-                if engine.name not in digests:
-                    digests[engine.name] = digest(target)
+                    f"{sample.cpu_s:8.2f} s CPU {sample.peak_rss / MIB:6.0f} MiB"
+                )
+                if engine.copies and engine.name not in checked:
+                    checked.add(engine.name)
+                    found = digest(target, engine.target_of(case))
+                    if found != expected:
+                        raise CaseError(f"{case.name}: {engine.name} wrote {found}, not {expected}")
     finally:
         target.unlink(missing_ok=True)
-    if len(set(digests.values())) != 1:
-        raise SystemExit(f"{case.name}: the engines wrote different disks: {digests}")
-    return samples, next(iter(digests.values()))
+    return samples, expected, given_up
 
 
-def summary(samples: list[Sample]) -> dict[str, dict[str, float]]:
-    """Per engine: medians, and the median over rounds of its time divided by vhdfast's."""
-    ours = {sample.round: sample for sample in samples if sample.engine == "vhdfast"}
-    out: dict[str, dict[str, float]] = {}
-    for name in dict.fromkeys(engine.name for engine in ENGINES):
-        own = [sample for sample in samples if sample.engine == name]
-        if own:
-            out[name] = {
-                "wall_s": round(statistics.median(s.wall_s for s in own), 3),
-                "cpu_s": round(statistics.median(s.cpu_s for s in own), 3),
-                "peak_rss": max(s.peak_rss for s in own),
-                "wall_ratio": round(
-                    statistics.median(s.wall_s / ours[s.round].wall_s for s in own), 3
-                ),
-                "cpu_ratio": round(
-                    statistics.median(s.cpu_s / ours[s.round].cpu_s for s in own), 3
-                ),
-            }
-    return out
-
-
-def table(name: str, rows: dict[str, dict[str, float]]) -> str:
+def table(name: str, rows: dict[str, Row], given_up: dict[str, float]) -> str:
     lines = [f"{name:<18} {'wall s':>8} {'CPU s':>8} {'peak MiB':>9} {'wall x':>7} {'CPU x':>7}"]
     for engine, row in rows.items():
         lines.append(
-            f"  {engine:<16} {row['wall_s']:8.2f} {row['cpu_s']:8.2f} "
-            f"{row['peak_rss'] / MIB:9.0f} {row['wall_ratio']:7.2f} {row['cpu_ratio']:7.2f}"
+            f"  {engine:<16} {row.wall_s:8.2f} {row.cpu_s:8.2f} "
+            f"{row.peak_rss / MIB:9.0f} {row.wall_ratio:7.2f} {row.cpu_ratio:7.2f}"
         )
+    lines += [f"  {engine:<16} more than {limit:g} s" for engine, limit in given_up.items()]
     return "\n".join(lines)
 
 
-# ---- the record ---------------------------------------------------------------------------------
-
-
-def machine() -> dict[str, object]:
-    """What the numbers depend on; no host name."""
-    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    meminfo = Path("/proc/meminfo").read_text().splitlines()
-    model = next(
-        (line.split(":", 1)[1].strip() for line in cpuinfo if "model name" in line),
-        platform.machine(),
-    )
-    memory = next(line.split()[1] for line in meminfo if line.startswith("MemTotal"))
-    return {
-        "cpu": model,
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_gib": round(int(memory) / MIB),
-        "arch": platform.machine(),
-    }
-
-
-def versions() -> dict[str, str]:
-    def first_line(*command: str) -> str:
-        return subprocess.run(command, capture_output=True, text=True).stdout.split("\n")[0]
-
-    return {
-        "vhdfast": first_line(sys.executable, "-m", "vhdfast", "--version"),
-        "commit": first_line("git", "-C", str(HERE), "rev-parse", "--short", "HEAD"),
-        "qemu-img": first_line("qemu-img", "--version"),
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-    }
-
-
-def file_system(folder: Path) -> str:
-    command = ["stat", "-f", "-c", "%T", str(folder)]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
-def record(case: Case, samples: list[Sample], answer: str, folder: Path) -> Path:
-    ran = {sample.engine for sample in samples}
-    host = machine()
-    words = "".join(c if c.isalnum() else " " for c in str(host["cpu"]).lower()).split()
-    name = "-".join([*words, f"{host['cpus']}cpu"])
-    path = HERE / "record" / name / f"{case.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "case": asdict(case),
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        "machine": {**host, "file_system": file_system(folder)},
-        "versions": versions(),
-        "engines": {engine.name: engine.command for engine in ENGINES if engine.name in ran},
-        "digest": answer,
-        "summary": summary(samples),
-        "samples": [asdict(sample) for sample in samples],
-    }
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    return path
-
-
-def main() -> int:
+def parsed(words: list[str] | None) -> argparse.Namespace:
     names = [case.name for case in CASES]
-    parser = argparse.ArgumentParser(description="vhdfast against qemu-img on large images")
-    parser.add_argument("--pairs", type=int, default=5, metavar="N", help="rounds (default: 5)")
-    parser.add_argument("--case", nargs="+", choices=names, default=names, metavar="NAME",
-                        help=f"which of: {', '.join(names)} (default: all)")  # fmt: skip
     others = [engine.name for engine in ENGINES[1:]]
-    parser.add_argument("--engine", nargs="*", choices=others, default=others, metavar="NAME",
-                        help=f"beside vhdfast: {', '.join(others)} (default: all)")  # fmt: skip
-    parser.add_argument("--minutes", type=float, default=30.0, metavar="M",
-                        help="begin no round of a case after M minutes (default: 30)")  # fmt: skip
-    parser.add_argument("--folder", type=Path, default=HERE / ".images", metavar="DIR",
-                        help="where images are kept and targets written")  # fmt: skip
-    parser.add_argument("--record", action="store_true", help="write bench/record/<machine>/")
-    args = parser.parse_args()
-    if args.pairs < 1:
-        parser.error("--pairs must be at least 1")
-    for case in CASES:
-        if case.name in args.case:
-            wanted = {"vhdfast"} | (set(case.qemus) & set(args.engine))
-            engines = [engine for engine in ENGINES if engine.name in wanted]
-            samples, answer = measure(case, engines, args.pairs, args.minutes, args.folder)
-            print(table(case.name, summary(samples)), flush=True)
+    parser = argparse.ArgumentParser(description="vhdfast against others on large images")
+    add = parser.add_argument
+    add("--list", action="store_true", help="list cases and engines")
+    add("--group", nargs="+", choices=GROUPS, default=[], help=f"of: {', '.join(GROUPS)}",
+        metavar="NAME")  # fmt: skip
+    add("--case", nargs="+", choices=names, default=[], metavar="NAME", help="see --list")
+    add("--engine", nargs="*", choices=others, default=others, metavar="NAME",
+        help=f"beside vhdfast: {', '.join(others)} (default: all that are installed)")  # fmt: skip
+    add("--cache", choices=("warm", "cold", "both"), default="warm", help="of the source")
+    add("--pairs", type=int, default=5, metavar="N", help="rounds (default: 5)")
+    add("--minutes", type=float, default=15.0, metavar="M",
+        help="begin no round of a case after M minutes (default: 15)")  # fmt: skip
+    add("--patience", type=float, default=300.0, metavar="S",
+        help="stop an engine after S seconds, and run it no more in the case (default: 300)",
+    )  # fmt: skip
+    add("--scale", type=float, default=1.0, metavar="X", help="of sizes: 0.1 to try it")
+    add("--folder", type=Path, default=HERE / ".images", metavar="DIR",
+        help="where images are made and targets written")  # fmt: skip
+    add("--keep", action="store_true", help="keep the images for another time")
+    add("--record", nargs="?", type=Path, const=recording.RECORDS, metavar="DIR",
+        help="write DIR/<machine>/ (default: bench/record)")  # fmt: skip
+    args = parser.parse_args(words)
+    if args.pairs < 1 or args.scale <= 0:
+        parser.error("--pairs must be at least 1, --scale above 0")
+    if args.record == recording.RECORDS and args.scale != 1:
+        parser.error("what is measured at another scale is no record: name another --record=DIR")
+    return args
+
+
+def main(words: list[str] | None = None) -> int:
+    args = parsed(words)
+    if args.list:
+        for case in CASES:
+            print(f"{case.group:<14} {case.name}")
+        print("engines:", ", ".join(e.name for e in ENGINES if installed(e)))
+        return 0
+    everything = not args.case and not args.group
+    chosen = [
+        at_scale(case, args.scale)
+        for case in CASES
+        if everything or case.name in args.case or case.group in args.group
+    ]
+    wanted = {"vhdfast", *args.engine}
+    images = Images(args.folder, args.keep)
+    caches = ("warm", "cold") if args.cache == "both" else (args.cache,)
+    status = 0
+    for index, case in enumerate(chosen):
+        engines = [e for e in ENGINES if e.name in wanted and installed(e) and e.fits(case)]
+        for cache in caches:
+            label = case.name if cache == "warm" else f"{case.name}, cold"
+            tell(label)
+            try:
+                samples, answer, given_up = measure(
+                    case, engines, images, cache, args.pairs, args.minutes, args.patience
+                )
+            except FAILURES as error:
+                tell(f"FAILED: {label}: {error}")
+                status = 1
+                continue
+            print(table(label, summary(samples, "vhdfast"), given_up), flush=True)
             if args.record:
-                path = record(case, samples, answer, args.folder)
-                print(f"  {path.relative_to(HERE.parent)}", flush=True)
-    return 0
+                path = recording.write(
+                    args.record, case, cache, engines, samples, answer, given_up, args.folder
+                )
+                print(f"  {path}", flush=True)
+        images.done(case, chosen[index + 1 :])
+    return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        with signals():  # whatever stops it, targets are removed and programs ended
+            sys.exit(main())
+    except Interrupted as stop:
+        sys.exit(128 + stop.number)

@@ -12,16 +12,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from images import GIB, KIB, MIB, Recipe, make
+from builders import FORMATS, make_image, make_raw
+from cases import GIB, KIB, MIB, Recipe
 
 RECIPE = Recipe("small", GIB, 64 * MIB, 256 * KIB)
-KINDS = {"raw": "raw", "vhdx": "vhdx", "vhd": "vpc"}
+KINDS = ("raw", "qcow2", "qcow2-zlib", "vhdx", "vhd")
 
 QEMU = ["qemu-img", "convert", "-O", "vpc", "-o", "subformat=fixed,force_size"]
 ENGINES = {
     "vhdfast": lambda kind: [sys.executable, "-m", "vhdfast", "convert", "--quiet"],
-    "qemu-img": lambda kind: [*QEMU, "-f", KINDS[kind]],
-    "qemu-img-m16": lambda kind: [*QEMU, "-m", "16", "-W", "-f", KINDS[kind]],
+    "qemu-img": lambda kind: [*QEMU, "-f", FORMATS[kind].driver],
+    "qemu-img-m16": lambda kind: [*QEMU, "-m", "16", "-W", "-f", FORMATS[kind].driver],
 }
 
 
@@ -33,7 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_convert(benchmark, folder: Path, kind: str, engine: str) -> None:
-    source = make(RECIPE, kind, folder)
+    raw = folder / "small.raw"
+    source = folder / f"small.{kind}"
+    make_raw(RECIPE, raw)
+    make_image(kind, raw, source, RECIPE.size)
     target = folder / "target.vhd"
     command = [*ENGINES[engine](kind), str(source), str(target)]
     benchmark.group = f"{kind}, 1 GiB with 64 MiB of data"
@@ -45,5 +49,5 @@ def test_convert(benchmark, folder: Path, kind: str, engine: str) -> None:
     benchmark.pedantic(
         convert, setup=lambda: target.unlink(missing_ok=True), rounds=5, warmup_rounds=1
     )
-    check = ["qemu-img", "compare", "-q", "-f", KINDS[kind], "-F", "vpc", str(source), str(target)]
+    check = ["qemu-img", "compare", "-q", "-f", "raw", "-F", "vpc", str(raw), str(target)]
     assert subprocess.run(check, check=False).returncode == 0

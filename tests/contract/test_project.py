@@ -410,7 +410,7 @@ LAYERS = (
     ("copying", "hashing", "checks", "repairs"),
     ("converting", "report", "doctor", "explanations", "in_place"),
     ("converting_in_place",),
-    ("api",),
+    ("api", "benchmark"),
     ("cli",),
     ("qemu_img",),
     ("__main__",),

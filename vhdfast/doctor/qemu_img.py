@@ -19,7 +19,7 @@ from .programs import Ran, run_program
 from .qemu_versions import Version, parse_version
 from .trial import TRIAL_SIZE, Trial, try_conversion
 
-__all__ = ["QemuImg"]
+__all__ = ["QemuImg", "find_qemu_img"]
 
 # vhdfast's own program that takes qemu-img's command line, where it was installed under its name.
 STAND_IN = "vhdfast-qemu-img"
@@ -38,7 +38,7 @@ class QemuImg(Examination):
     order = 10
 
     def run(self, request: Request) -> Iterator[Item]:
-        program, stand_in = _find(request.qemu_img)
+        program, stand_in = find_qemu_img(request.qemu_img)
         if stand_in is not None:
             yield Item(
                 "stand-in", State.NOTE, f"{stand_in} is vhdfast under the name of qemu-img",
@@ -67,8 +67,8 @@ class QemuImg(Examination):
         yield from _try(program, _as_typed(program, request.qemu_img, stand_in), version)
 
 
-def _find(wanted: str | None) -> tuple[str | None, str | None]:
-    """(the program, our stand-in where it comes first)."""
+def find_qemu_img(wanted: str | None) -> tuple[str | None, str | None]:
+    """(the program or None, our stand-in where it comes first). Raises UsageError."""
     if wanted is not None:
         found = shutil.which(wanted)
         if found is None:
