@@ -6,17 +6,16 @@ Nothing here prints or exits; errors are those of vhdfast.errors.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .comparing import Comparison, compare_images
 from .converting import ConvertPlan, ConvertResult, convert, plan_conversion
-from .converting_in_place import convert_in_place, plan_conversion_in_place
 from .errors import UsageError
 from .formats import OpenOptions, ReadOptions
 from .image import open_as
-from .in_place import plan_repair, plan_resize, repair, resize, undo
 from .monitor import Monitor
 from .outputs import TargetOptions
 from .streams import Unpacking
@@ -32,7 +31,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .checks import CheckedImage, CheckOptions, Selection
+    from .converting_in_place import convert_in_place, plan_conversion_in_place
     from .doctor import Item
+    from .in_place import plan_repair, plan_resize, repair, resize, undo
 
 __all__ = [
     "ConvertPlan",
@@ -53,7 +54,24 @@ __all__ = [
     "undo",
 ]
 
+# Loaded where they are used: a conversion need not wait for what changes files in place.
+_HOME = {
+    "convert_in_place": "converting_in_place",
+    "plan_conversion_in_place": "converting_in_place",
+    "plan_repair": "in_place",
+    "plan_resize": "in_place",
+    "repair": "in_place",
+    "resize": "in_place",
+    "undo": "in_place",
+}
+
 Path = str | os.PathLike[str]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __package__), name)
 
 
 @dataclass(frozen=True, slots=True)
