@@ -113,9 +113,9 @@ FIELDS: list[tuple[str, dict[str, Any], Severity, str, str, str]] = [
     ("footer-unique-id", {"unique_id": bytes(16)}, Severity.WARNING, "unique_id",
      "00000000-0000-0000-0000-000000000000", "a UUID"),
     ("footer-geometry", {"geometry": (100, 4, 17)}, Severity.WARNING, "cylinders",
-     "100/4/17", "65535/16/255, or one that spans the current size"),
+     "100/4/17", "65535/16/255, or one that fits the current size"),
     ("footer-geometry", {"geometry": (1000, 16, 63)}, Severity.WARNING, "cylinders",
-     "1000/16/63", "65535/16/255, or one that spans the current size"),
+     "1000/16/63", "65535/16/255, or one that fits the current size"),
     ("footer-size", {"current_size": SIZE + MIB}, Severity.ERROR, "current_size",
      str(SIZE + MIB), str(SIZE)),
     ("footer-size", {"current_size": SIZE - MIB}, Severity.ERROR, "current_size",
@@ -168,6 +168,12 @@ def test_a_wrong_checksum(tmp_path: Path) -> None:
 def test_a_geometry_that_spans_the_size_is_right(tmp_path: Path) -> None:
     size = 640 * 16 * 4 * 512
     image = fixed(disk(size), geometry=(640, 16, 4))
+    assert is_right(one(make(tmp_path, image), "footer-geometry"))
+
+
+def test_the_geometry_of_the_specification_is_right(tmp_path: Path) -> None:
+    # qemu-img create -f vpc 20M takes the next size for it: 41,004 sectors, 603 x 4 x 17.
+    image = fixed(disk(), geometry=(602, 4, 17))
     assert is_right(one(make(tmp_path, image), "footer-geometry"))
 
 
