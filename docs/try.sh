@@ -39,6 +39,7 @@ show vhdfast info demo/disk.raw
 show vhdfast convert --fixed --align demo/disk.raw demo/disk.vhd
 show vhdfast info demo/disk.vhd
 show vhdfast compare demo/disk.raw demo/disk.vhd
+show vhdfast check demo/disk.vhd
 
 if command -v qemu-img >/dev/null; then
     show qemu-img convert -f raw -O vhdx demo/disk.raw demo/disk.vhdx
