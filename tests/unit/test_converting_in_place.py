@@ -38,6 +38,7 @@ from vhdfast.errors import (
     UsageError,
     VhdfastError,
 )
+from vhdfast.in_place import InPlaceResult
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 ODD = 2 * MIB + 12 * KIB + 100
@@ -409,6 +410,23 @@ def test_the_old_name_is_not_taken_from_another_file(tmp_path: Path) -> None:
     refused(tmp_path / "disk.vhd", TargetExistsError, "taken", to="raw")
     vhdfast.convert_in_place(tmp_path / "disk.vhd", to="raw", force=True)
     assert (tmp_path / "disk.raw").stat().st_size == ODD
+
+
+@pytest.mark.parametrize(
+    "undo", [lambda path: vhdfast.convert_in_place(path, to="raw"), vhdfast.undo]
+)
+def test_a_third_name_that_it_got_meanwhile_stays_and_is_told(
+    undo: Callable[[Path], InPlaceResult], tmp_path: Path
+) -> None:
+    before = raw(tmp_path).read_bytes()
+    vhdfast.convert_in_place(tmp_path / "disk.raw", keep_undo=True)
+    os.rename(tmp_path / "disk.vhd", tmp_path / "web.vhd")
+    os.rename(tmp_path / ".disk.vhd.vhdfast-undo", tmp_path / ".web.vhd.vhdfast-undo")
+    (tmp_path / "disk.raw").write_bytes(b"another disk")
+    plan = vhdfast.plan_conversion_in_place(tmp_path / "web.vhd", to="raw")
+    assert (plan.restores, plan.new_path) == (True, str(tmp_path / "web.vhd"))
+    assert undo(tmp_path / "web.vhd").renamed_to is None
+    assert contents(tmp_path) == {"web.vhd": before, "disk.raw": b"another disk"}
 
 
 def test_the_undoing_of_repair_gives_the_name_back_too(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def _record_of(path: str) -> Record | None:
 
 def _restoring(source: SourceFile, record: Record, force: bool) -> ConvertInPlacePlan:
     new = source.path
-    if record.names:
+    if os.path.basename(source.path) in record.names:  # a third name, given by someone, stays
         new = os.path.join(os.path.dirname(source.path), record.names[0])
         check_new_name(source, new, force)
     return ConvertInPlacePlan(

@@ -37,7 +37,7 @@ from .keeping import (
     where_it_is,
 )
 from .locking import Held, failures, held
-from .naming import check_free, give_name, sibling
+from .naming import check_free, give_name, has_one_of, sibling
 from .record import BEGUN, DONE, UNDOING, Record
 from .scan import nonzero
 from .states import States
@@ -174,7 +174,7 @@ def complete(
             raise nothing_kept(file.path)
         states = States(record)
         with failures(file.path, "completing the change failed"):
-            if record.names:
+            if has_one_of(file.fd, file.path, record.names):
                 name = record.names[record.state != UNDOING]
                 check_free(file.fd, sibling(file.path, name), replace)
             if record.state == UNDOING:
@@ -239,7 +239,7 @@ def undo(
     with held(path, where) as file, last_record(file, undo_file) as (record, kept, place):
         states = States(record)
         with failures(file.path, "undoing the change failed"):
-            if record.names:
+            if has_one_of(file.fd, file.path, record.names):
                 check_free(file.fd, sibling(file.path, record.names[0]), replace)
             if record.state != DONE:
                 stage = _stage(file, states)
