@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import vhdfast
-from tests.support import MIB, pattern
+from tests.support import KIB, MIB, pattern
 from vhdfast import _native
 from vhdfast.cloning import MIN_CLONE, Cloning
 from vhdfast.extents import Kind, make_rows
-from vhdfast.files import FileSlice, MemorySource, SourceFile
+from vhdfast.files import FileSlice, MemorySource, Source, SourceFile
 
 
 @pytest.fixture
@@ -97,3 +97,25 @@ def test_what_a_trial_promised_and_the_copy_refuses_is_copied(
     result = vhdfast.convert(path, tmp_path / "out.raw", to="raw")
     assert (result.plan.cloneable, result.cloned) == (3 * MIB, 0)
     assert (tmp_path / "out.raw").read_bytes() == path.read_bytes()
+
+
+class Far(Source):
+    """What comes over a network: neither a descriptor nor memory."""
+
+    path, size = "http://host/base.raw", MIB
+
+    def fileno(self) -> None:
+        return None
+
+
+def test_beside_a_source_that_comes_over_a_network(tmp_path: Path, source: SourceFile) -> None:
+    """A file on top of a parent at a URL, where the file system can clone."""
+    cloning = Cloning([source, Far()], [4096, 0])
+    rows = make_rows([0, 64 * KIB, 128 * KIB], 64 * KIB, Kind.DATA, [0, 0, 64 * KIB])
+    rows["file"] = [1, 0, 1]
+    assert cloning.count(rows) == 64 * KIB
+    with open(tmp_path / "target", "w+b") as target:
+        cloned, rest = cloning.clone(rows, _native.Sink(target.fileno(), MIB, "target"))
+    left = [0, 64 * KIB, 128 * KIB] if cloned == 0 else [0, 128 * KIB]
+    assert rest["offset"].tolist() == left
+    assert rest["file"].tolist() == ([1, 0, 1] if cloned == 0 else [1, 1])
