@@ -46,7 +46,8 @@ class Cloning:
             return None
         try:
             with scratch_file(directory) as fd:
-                smallest = os.fstatvfs(fd).f_bsize
+                # Some file systems in user space say 0.
+                smallest = os.fstatvfs(fd).f_bsize or _native.GRANULE
                 blocks = [_block_of(source, fd, smallest) for source in sources]
         except OSError:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def test_coarser_alignments_are_tried_in_turn(
     assert cloning is not None
     assert cloning.blocks == (64 * 1024,)
     assert tried == [(0, 4096), (0, 64 * 1024)]
+
+
+def test_a_file_system_that_tells_no_block_size(
+    tmp_path: Path,
+    source: SourceFile,
+    tried: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "fstatvfs", lambda fd: os.statvfs_result((0,) * 11))
+    Cloning.into(str(tmp_path), [source])
+    assert tried == [(0, 4096), (0, 64 * KIB)]
 
 
 def test_a_slice_is_tried_at_a_block_of_its_file(
