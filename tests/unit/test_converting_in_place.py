@@ -387,6 +387,37 @@ def test_what_the_guest_wrote_behind_the_old_end_is_not_cut_off(tmp_path: Path) 
     refused(tmp_path / "disk.vhd", UndoError, "something else wrote", to="raw")
 
 
+def with_partition(path: Path, end: int) -> None:
+    """One that takes all from 512 bytes on, as the last one of most disks does."""
+    poke(path, 0, build_gpt.mbr_sector(build_gpt.mbr_entry(0x83, 1, end // 512 - 1)))
+
+
+def written_to_later(path: Path) -> None:
+    """As a machine leaves it that used the disk, after the conversion by the clock too."""
+    later = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
+
+
+def test_a_partition_that_reaches_to_the_end_of_the_raw_disk_is_none_that_grew(
+    tmp_path: Path,
+) -> None:
+    size = 2 * MIB + 12 * KIB
+    with_partition(raw(tmp_path, size), size)
+    vhdfast.convert_in_place(tmp_path / "disk.raw", keep_undo=True)
+    written_to_later(tmp_path / "disk.vhd")
+    vhdfast.convert_in_place(tmp_path / "disk.vhd", to="raw")
+    assert (tmp_path / "disk.raw").stat().st_size == size
+
+
+def test_a_partition_that_the_guest_enlarged_keeps_its_end(tmp_path: Path) -> None:
+    size = 2 * MIB + 12 * KIB
+    with_partition(raw(tmp_path, size), size)
+    vhdfast.convert_in_place(tmp_path / "disk.raw", keep_undo=True)
+    with_partition(tmp_path / "disk.vhd", size + 512)
+    written_to_later(tmp_path / "disk.vhd")
+    refused(tmp_path / "disk.vhd", UnprovenError, "enlarged since", to="raw")
+
+
 def test_another_footer_is_not_taken_back(tmp_path: Path) -> None:
     raw(tmp_path)
     vhdfast.convert_in_place(tmp_path / "disk.raw", keep_undo=True)

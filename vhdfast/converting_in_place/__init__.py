@@ -176,12 +176,13 @@ def _undo(path: str, force: bool) -> InPlaceResult:
 def _record_of(path: str) -> Record | None:
     """The conversion of a raw disk that made this VHD, where its undo file was kept.
 
-    Raises UndoError where something else wrote to the file since.
+    Raises UndoError where something else wrote to the file since, UnprovenError where its disk
+    needs its end now.
     """
     record = edits.last_change(path)
     if record is None or record.title != FROM_RAW:
         return None
-    edits.check_undo(path, record)
+    edits.check_undo(path, functools.partial(check_undone, path))
     return record
 
 
