@@ -589,6 +589,37 @@ def test_a_crash_while_the_raw_disk_comes_back(
         assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["disk.img", "disk", "d\udcff\n.raw"])
+@pytest.mark.parametrize("to", ["fixed-vhd", "raw"])
+def test_a_crash_just_behind_the_rename_is_found_by_the_new_name(
+    to: str, name: str, tmp_path: Path
+) -> None:
+    before = raw(tmp_path, name=name).read_bytes()
+    made = vhdfast.convert_in_place(tmp_path / name, keep_undo=True)
+    vhd = Path(made.renamed_to or "")
+    undo_file = Path(made.undo_file or "")
+    poke(undo_file, 511, b"P")
+    undo_file.rename(tmp_path / f".{name}.vhdfast-undo")
+    (tmp_path / ".other.vhdfast-undo").write_bytes(b"of a file that is not there")
+    after = contents(tmp_path)[vhd.name]
+    result = vhdfast.convert_in_place(vhd, to=to)
+    (tmp_path / ".other.vhdfast-undo").unlink()
+    if to == "raw":
+        assert (result.action, result.renamed_to) == ("undone", str(tmp_path / name))
+        assert contents(tmp_path) == {name: before}
+    else:
+        assert (result.action, result.renamed_to) == ("completed", None)
+        assert contents(tmp_path) == {vhd.name: after}
+
+
+def test_a_damaged_undo_file_of_a_name_that_it_may_have_had_is_not_in_the_way(
+    tmp_path: Path,
+) -> None:
+    path = fixed(disk_image(MIB)).write(tmp_path / "disk.vhd")
+    (tmp_path / ".disk.img.vhdfast-undo").write_bytes(b"x" * 1024)
+    assert vhdfast.convert_in_place(path).action == "unchanged"
+
+
 def interrupted(path: Path, monkeypatch: pytest.MonkeyPatch, at: int = 5) -> None:
     crashing(monkeypatch, at)
     with pytest.raises(Crash):

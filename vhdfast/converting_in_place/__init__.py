@@ -15,7 +15,7 @@ import time
 
 from .. import edits
 from ..edits import Record
-from ..errors import ImageError, UsageError
+from ..errors import ImageError, UndoError, UsageError
 from ..files import SourceFile
 from ..formats import OpenOptions
 from ..formats.vhd.footer import FOOTER_LENGTH
@@ -147,13 +147,24 @@ def _interrupted(path: str, to: str) -> str | None:
     A conversion may have given the file its new name, and then its undo file too.
     """
     new = new_path_of(path, to, False)
-    for name in dict.fromkeys((path, new)):
+    # Whatever it was called before: the user may know the new name alone by now.
+    old = [
+        name
+        for name in edits.names_with_undo_files(path)
+        if os.path.basename(path)
+        in (os.path.basename(new_path_of(name, kind, False)) for kind in ("fixed-vhd", "raw"))
+    ]
+    for name in dict.fromkeys((path, new, *old)):
         if name != path and os.path.lexists(path) == os.path.lexists(name):
             continue
         try:
             record = edits.interrupted(name)
         except ImageError:
             continue  # no such file, by either name
+        except UndoError:
+            if name in old and name not in (path, new):
+                continue  # that may be about another file
+            raise
         if record is not None and (name == path or os.path.basename(path) in record.names):
             return name
     return None
