@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import _native
-from .extents import Kind, Rows, make_rows
+from .extents import Kind, Rows, in_order, make_rows
 from .files import Source
 from .scratch import scratch_file
 from .units import KIB, MIB
@@ -34,6 +34,7 @@ class Cloning:
     def __init__(self, sources: Sequence[Source], blocks: Sequence[int]) -> None:
         self.blocks = tuple(blocks)
         self._table = _native.SourceTable(sources, self.blocks)
+        self._far = [n for n, source in enumerate(sources) if not source.can_be_read_natively]
 
     @classmethod
     def into(cls, directory: str, sources: Sequence[Source]) -> Cloning | None:
@@ -45,7 +46,8 @@ class Cloning:
             return None
         try:
             with scratch_file(directory) as fd:
-                smallest = os.fstatvfs(fd).f_bsize
+                # Some file systems in user space say 0.
+                smallest = os.fstatvfs(fd).f_bsize or _native.GRANULE
                 blocks = [_block_of(source, fd, smallest) for source in sources]
         except OSError:
             return None
@@ -53,14 +55,23 @@ class Cloning:
 
     def count(self, rows: Rows) -> int:
         """Bytes of the rows that `clone` clones, where nothing refuses."""
-        return _native.count_cloneable(self._table, rows, MIN_CLONE)
+        return _native.count_cloneable(self._table, self._parted(rows)[0], MIN_CLONE)
 
     def clone(self, rows: Rows, sink: _native.Sink) -> tuple[int, Rows]:
         """(bytes cloned, the rows that are left to be copied).
 
         Whatever the file system refuses is left; what is cloned is not looked through for zeros.
         """
-        return _native.clone_rows(self._table, rows, sink, MIN_CLONE)
+        near, far = self._parted(rows)
+        cloned, rest = _native.clone_rows(self._table, near, sink, MIN_CLONE)
+        return cloned, in_order([rest, far]) if len(far) else rest
+
+    def _parted(self, rows: Rows) -> tuple[Rows, Rows]:
+        """The rows that native code may see, and those of sources that come over a network."""
+        if not self._far:
+            return rows, rows[:0]
+        is_far = (rows["kind"] >= Kind.DATA) & np.isin(rows["file"], self._far)
+        return rows[~is_far], rows[is_far]
 
 
 def _block_of(source: Source, fd: int, smallest: int) -> int:

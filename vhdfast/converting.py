@@ -31,6 +31,7 @@ from .streams import Spool, Unpacking
 from .targets import (
     check_jobs,
     check_largest,
+    check_rate,
     checked_uuid,
     free_space,
     output_kind,
@@ -134,6 +135,7 @@ def convert(
     """
     started = time.monotonic()
     path = os.fspath(target)
+    check_rate(rate)
     options = TargetOptions(force, allocate, checked_uuid(unique_id), source_date_epoch())
     how = dataclasses.replace(
         OpenOptions.of(reading),

@@ -132,10 +132,13 @@ def undone(path: Path, record: Record) -> InPlaceResult:
 
 
 def _name(path: Path, record: Record, which: int) -> str | None:
-    """The path of a file that has its old name again (0), or its new one (1)."""
-    if not record.names:
-        return None
+    """The path of a file that has its old name again (0), or its new one (1).
+
+    None where it keeps its name, a third one that someone gave it too.
+    """
     name = os.path.realpath(path) if os.path.islink(path) else os.fspath(path)
+    if os.path.basename(name) not in record.names:
+        return None
     return os.path.join(os.path.dirname(name), record.names[which])
 
 

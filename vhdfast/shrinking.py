@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterable
 
 from . import contents
-from .edits import nonzero
+from .edits import Record, nonzero
 from .errors import ReadError, UnprovenError
 from .files import SourceFile, pread_all
-from .formats.vhd.footer import FOOTER_LENGTH, DiskType, Footer
+from .formats.vhd.footer import FOOTER_LENGTH, OLD_FOOTER_LENGTH, DiskType, Footer
 from .guest.partitions import GptHeader, Pread, read_partitions
 from .units import SECTOR, format_bytes
 
@@ -65,18 +65,20 @@ def check_cut(source: SourceFile, old: int, new: int, relocates_gpt: bool) -> No
         raise _unproven(source, "it is not empty", at)
 
 
-def check_undone(path: str, fd: int, size: int) -> None:
-    """Prove of a file that becomes smaller again, to `size`, that its disk does not need the end.
+def check_undone(path: str, fd: int, record: Record) -> None:
+    """Prove of a file that a change made larger that its disk does not need the end.
 
     The guest may have enlarged a partition or its file system without writing behind that size.
     Raises UnprovenError; of dynamic disks nothing is asked, whose end is a footer alone.
     """
-    disk_size = os.fstat(fd).st_size
+    disk_size, size = os.fstat(fd).st_size, record.old_size
     footer = Footer.parse(pread_all(fd, disk_size - FOOTER_LENGTH, FOOTER_LENGTH))
     if footer is not None:
         if footer.disk_type != DiskType.FIXED:
             return
-        disk_size, size = disk_size - FOOTER_LENGTH, size - FOOTER_LENGTH
+        disk_size -= FOOTER_LENGTH
+    if _had_footer(record):
+        size -= FOOTER_LENGTH
 
     def pread(offset: int, length: int) -> bytes:
         return pread_all(fd, offset, max(0, min(length, disk_size - offset)))
@@ -92,6 +94,16 @@ def check_undone(path: str, fd: int, size: int) -> None:
             path=path,
             hint="shrink it in the guest first",
         )
+
+
+def _had_footer(record: Record) -> bool:
+    """Whether the file ended with the footer of a VHD before a change that gave it another end."""
+    starts = [record.old_size - length for length in (FOOTER_LENGTH, OLD_FOOTER_LENGTH)]
+    return any(
+        offset <= start and Footer.parse(data[start - offset :]) is not None
+        for start in starts
+        for offset, data in record.old
+    )
 
 
 def _check_empty(source: SourceFile, pread: Pread, start: int, end: int) -> None:

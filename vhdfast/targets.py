@@ -12,6 +12,7 @@ from .units import MAX_OFFSET, check_align, format_bytes, round_up
 __all__ = [
     "check_jobs",
     "check_largest",
+    "check_rate",
     "checked_uuid",
     "free_space",
     "output_kind",
@@ -30,6 +31,11 @@ def output_kind(to: str) -> type[FileOutput]:
 def check_jobs(jobs: int | None) -> None:
     if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} workers cannot work", hint="give --jobs at least 1")
+
+
+def check_rate(rate: int | None) -> None:
+    if rate is not None and rate < 1:
+        raise UsageError(f"{rate} bytes a second would never end")
 
 
 def rounded_size(size: int, align: int, path: str) -> int:

@@ -1,9 +1,15 @@
 /* Rows to blocks that the target shares with their source, where the file system can do that. */
 #include "internal.h"
 
-#if defined(__linux__)
-
+/* Headers of kernels before 4.5 lack what clones take, and some systems to build on have none. */
+#if defined(__linux__) && defined(__has_include)
+#if __has_include(<linux/fs.h>)
 #include <linux/fs.h>
+#endif
+#endif
+
+#if defined(FICLONERANGE)
+
 #include <sys/ioctl.h>
 
 /* Whatever the reason of a refusal, the caller copies: a partly cloned range holds bytes of the

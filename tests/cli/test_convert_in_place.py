@@ -13,6 +13,7 @@ import pytest
 
 from tests.support import KIB, MIB, SparseFile, build_gpt, pattern
 from tests.support.build_vhd import fixed
+from vhdfast import edits
 from vhdfast.cli import main
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -246,3 +247,26 @@ def test_what_another_verb_began_is_completed_and_said(
     assert out.startswith("completed what was interrupted: resize\n")
     assert "the conversion now asked for was not made" in err
     assert disk.stat().st_size == 4 * MIB
+
+
+def test_the_way_back_that_was_interrupted_is_no_conversion(
+    cli: Cli, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import random
+
+    import vhdfast
+    from tests.unit.edits.crashing import Crash, CrashingSystem
+    from vhdfast.edits import applying
+
+    before = disk.read_bytes()
+    for words, warns in (("disk.vhd",), True), (("--to=raw", "disk.vhd"), False):
+        vhdfast.convert_in_place(disk, keep_undo=True)
+        monkeypatch.setattr(applying, "System", lambda: CrashingSystem(2, random.Random(0)))
+        with pytest.raises(Crash):
+            vhdfast.convert_in_place("disk.vhd", to="raw")
+        monkeypatch.setattr(applying, "System", edits.System)
+        status, out, err = cli("--in-place", *words)
+        assert status == 0
+        assert out.startswith("took back: convert raw to fixed-vhd\n")
+        assert ("the conversion now asked for was not made" in err) is warns
+        assert disk.read_bytes() == before

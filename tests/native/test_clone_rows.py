@@ -8,11 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import random
+import subprocess
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from .build_cffi import INCLUDES, LANGUAGE, ROOT, WARNINGS, compiler
 from .conftest import GRANULE
 from .test_copy_segment import UNTOUCHED, content, fill, noise
 
@@ -275,3 +277,13 @@ def test_cloned_and_copied_is_the_whole(
     if not refused:
         assert cloneable(table, rows, minimum) == (0, cloned)
         assert all(call.result == 0 for call in native.calls("c"))
+
+
+def test_it_compiles_where_the_system_knows_no_clones(tmp_path):
+    """The headers of manylinux2014, and those of a musl system without the kernel's, lack them."""
+    (tmp_path / "linux").mkdir()
+    (tmp_path / "linux/fs.h").write_text("")
+    source = ROOT / "native/src/clone.c"
+    command = [compiler(), *LANGUAGE, *WARNINGS, f"-I{tmp_path}", *INCLUDES, "-fsyntax-only"]
+    done = subprocess.run([*command, str(source)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -259,3 +259,10 @@ def test_verify_sees_data_behind_the_sources_end(
         vhdfast.convert(small_disk, tmp_path / "x.vhd", verify_copy=True)
     assert caught.value.offset == 6 * MIB - 1
     only(tmp_path, "disk.raw")
+
+
+@pytest.mark.parametrize("rate", [0, -1])
+def test_a_rate_at_which_nothing_moves(rate: int, small_disk: Path, tmp_path: Path) -> None:
+    with pytest.raises(errors.UsageError, match="would never end"):
+        vhdfast.convert(small_disk, tmp_path / "out.vhd", rate=rate)
+    assert not (tmp_path / "out.vhd").exists()

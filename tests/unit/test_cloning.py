@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 import vhdfast
-from tests.support import MIB, pattern
+from tests.support import KIB, MIB, pattern
 from vhdfast import _native
 from vhdfast.cloning import MIN_CLONE, Cloning
 from vhdfast.extents import Kind, make_rows
-from vhdfast.files import FileSlice, MemorySource, SourceFile
+from vhdfast.files import FileSlice, MemorySource, Source, SourceFile
 
 
 @pytest.fixture
@@ -41,6 +42,17 @@ def test_coarser_alignments_are_tried_in_turn(
     assert cloning is not None
     assert cloning.blocks == (64 * 1024,)
     assert tried == [(0, 4096), (0, 64 * 1024)]
+
+
+def test_a_file_system_that_tells_no_block_size(
+    tmp_path: Path,
+    source: SourceFile,
+    tried: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "fstatvfs", lambda fd: os.statvfs_result((0,) * 11))
+    Cloning.into(str(tmp_path), [source])
+    assert tried == [(0, 4096), (0, 64 * KIB)]
 
 
 def test_a_slice_is_tried_at_a_block_of_its_file(
@@ -97,3 +109,25 @@ def test_what_a_trial_promised_and_the_copy_refuses_is_copied(
     result = vhdfast.convert(path, tmp_path / "out.raw", to="raw")
     assert (result.plan.cloneable, result.cloned) == (3 * MIB, 0)
     assert (tmp_path / "out.raw").read_bytes() == path.read_bytes()
+
+
+class Far(Source):
+    """What comes over a network: neither a descriptor nor memory."""
+
+    path, size = "http://host/base.raw", MIB
+
+    def fileno(self) -> None:
+        return None
+
+
+def test_beside_a_source_that_comes_over_a_network(tmp_path: Path, source: SourceFile) -> None:
+    """A file on top of a parent at a URL, where the file system can clone."""
+    cloning = Cloning([source, Far()], [4096, 0])
+    rows = make_rows([0, 64 * KIB, 128 * KIB], 64 * KIB, Kind.DATA, [0, 0, 64 * KIB])
+    rows["file"] = [1, 0, 1]
+    assert cloning.count(rows) == 64 * KIB
+    with open(tmp_path / "target", "w+b") as target:
+        cloned, rest = cloning.clone(rows, _native.Sink(target.fileno(), MIB, "target"))
+    left = [0, 64 * KIB, 128 * KIB] if cloned == 0 else [0, 128 * KIB]
+    assert rest["offset"].tolist() == left
+    assert rest["file"].tolist() == ([1, 0, 1] if cloned == 0 else [1, 1])

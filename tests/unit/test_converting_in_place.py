@@ -38,6 +38,7 @@ from vhdfast.errors import (
     UsageError,
     VhdfastError,
 )
+from vhdfast.in_place import InPlaceResult
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 ODD = 2 * MIB + 12 * KIB + 100
@@ -386,6 +387,37 @@ def test_what_the_guest_wrote_behind_the_old_end_is_not_cut_off(tmp_path: Path) 
     refused(tmp_path / "disk.vhd", UndoError, "something else wrote", to="raw")
 
 
+def with_partition(path: Path, end: int) -> None:
+    """One that takes all from 512 bytes on, as the last one of most disks does."""
+    poke(path, 0, build_gpt.mbr_sector(build_gpt.mbr_entry(0x83, 1, end // 512 - 1)))
+
+
+def written_to_later(path: Path) -> None:
+    """As a machine leaves it that used the disk, after the conversion by the clock too."""
+    later = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
+
+
+def test_a_partition_that_reaches_to_the_end_of_the_raw_disk_is_none_that_grew(
+    tmp_path: Path,
+) -> None:
+    size = 2 * MIB + 12 * KIB
+    with_partition(raw(tmp_path, size), size)
+    vhdfast.convert_in_place(tmp_path / "disk.raw", keep_undo=True)
+    written_to_later(tmp_path / "disk.vhd")
+    vhdfast.convert_in_place(tmp_path / "disk.vhd", to="raw")
+    assert (tmp_path / "disk.raw").stat().st_size == size
+
+
+def test_a_partition_that_the_guest_enlarged_keeps_its_end(tmp_path: Path) -> None:
+    size = 2 * MIB + 12 * KIB
+    with_partition(raw(tmp_path, size), size)
+    vhdfast.convert_in_place(tmp_path / "disk.raw", keep_undo=True)
+    with_partition(tmp_path / "disk.vhd", size + 512)
+    written_to_later(tmp_path / "disk.vhd")
+    refused(tmp_path / "disk.vhd", UnprovenError, "enlarged since", to="raw")
+
+
 def test_another_footer_is_not_taken_back(tmp_path: Path) -> None:
     raw(tmp_path)
     vhdfast.convert_in_place(tmp_path / "disk.raw", keep_undo=True)
@@ -409,6 +441,23 @@ def test_the_old_name_is_not_taken_from_another_file(tmp_path: Path) -> None:
     refused(tmp_path / "disk.vhd", TargetExistsError, "taken", to="raw")
     vhdfast.convert_in_place(tmp_path / "disk.vhd", to="raw", force=True)
     assert (tmp_path / "disk.raw").stat().st_size == ODD
+
+
+@pytest.mark.parametrize(
+    "undo", [lambda path: vhdfast.convert_in_place(path, to="raw"), vhdfast.undo]
+)
+def test_a_third_name_that_it_got_meanwhile_stays_and_is_told(
+    undo: Callable[[Path], InPlaceResult], tmp_path: Path
+) -> None:
+    before = raw(tmp_path).read_bytes()
+    vhdfast.convert_in_place(tmp_path / "disk.raw", keep_undo=True)
+    os.rename(tmp_path / "disk.vhd", tmp_path / "web.vhd")
+    os.rename(tmp_path / ".disk.vhd.vhdfast-undo", tmp_path / ".web.vhd.vhdfast-undo")
+    (tmp_path / "disk.raw").write_bytes(b"another disk")
+    plan = vhdfast.plan_conversion_in_place(tmp_path / "web.vhd", to="raw")
+    assert (plan.restores, plan.new_path) == (True, str(tmp_path / "web.vhd"))
+    assert undo(tmp_path / "web.vhd").renamed_to is None
+    assert contents(tmp_path) == {"web.vhd": before, "disk.raw": b"another disk"}
 
 
 def test_the_undoing_of_repair_gives_the_name_back_too(tmp_path: Path) -> None:
@@ -538,6 +587,37 @@ def test_a_crash_while_the_raw_disk_comes_back(
         if vhd.exists() or ".disk.vhd.vhdfast-undo" in contents(tmp_path):
             vhdfast.convert_in_place(vhd, to="raw")
         assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["disk.img", "disk", "d\udcff\n.raw"])
+@pytest.mark.parametrize("to", ["fixed-vhd", "raw"])
+def test_a_crash_just_behind_the_rename_is_found_by_the_new_name(
+    to: str, name: str, tmp_path: Path
+) -> None:
+    before = raw(tmp_path, name=name).read_bytes()
+    made = vhdfast.convert_in_place(tmp_path / name, keep_undo=True)
+    vhd = Path(made.renamed_to or "")
+    undo_file = Path(made.undo_file or "")
+    poke(undo_file, 511, b"P")
+    undo_file.rename(tmp_path / f".{name}.vhdfast-undo")
+    (tmp_path / ".other.vhdfast-undo").write_bytes(b"of a file that is not there")
+    after = contents(tmp_path)[vhd.name]
+    result = vhdfast.convert_in_place(vhd, to=to)
+    (tmp_path / ".other.vhdfast-undo").unlink()
+    if to == "raw":
+        assert (result.action, result.renamed_to) == ("undone", str(tmp_path / name))
+        assert contents(tmp_path) == {name: before}
+    else:
+        assert (result.action, result.renamed_to) == ("completed", None)
+        assert contents(tmp_path) == {vhd.name: after}
+
+
+def test_a_damaged_undo_file_of_a_name_that_it_may_have_had_is_not_in_the_way(
+    tmp_path: Path,
+) -> None:
+    path = fixed(disk_image(MIB)).write(tmp_path / "disk.vhd")
+    (tmp_path / ".disk.img.vhdfast-undo").write_bytes(b"x" * 1024)
+    assert vhdfast.convert_in_place(path).action == "unchanged"
 
 
 def interrupted(path: Path, monkeypatch: pytest.MonkeyPatch, at: int = 5) -> None:

@@ -60,13 +60,16 @@ def run_in_place(args: argparse.Namespace, to: str, console: Console) -> int:
         return 0
     result = api.convert_in_place(args.source, keep_undo=args.keep_undo, **options)
     _print_result(result, console)
-    if result.plan is None and not result.title.endswith(f" to {to}") and not _took_back(result):
+    if result.plan is None and not _is_as_asked(result, to):
         console.warn("the conversion now asked for was not made; run it again, if that is needed")
     return 0
 
 
-def _took_back(result: InPlaceResult) -> bool:
-    return result.action == "undone" and result.title.startswith("convert ")
+def _is_as_asked(result: InPlaceResult, to: str) -> bool:
+    """Whether the end of what was interrupted leaves the format that is asked for now."""
+    if result.action == "undone":
+        return result.title.startswith(f"convert {to} to ")
+    return result.title.endswith(f" to {to}")
 
 
 def _warn(plan: ConvertInPlacePlan, console: Console) -> None:

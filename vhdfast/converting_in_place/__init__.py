@@ -15,7 +15,7 @@ import time
 
 from .. import edits
 from ..edits import Record
-from ..errors import ImageError, UsageError
+from ..errors import ImageError, UndoError, UsageError
 from ..files import SourceFile
 from ..formats import OpenOptions
 from ..formats.vhd.footer import FOOTER_LENGTH
@@ -147,13 +147,24 @@ def _interrupted(path: str, to: str) -> str | None:
     A conversion may have given the file its new name, and then its undo file too.
     """
     new = new_path_of(path, to, False)
-    for name in dict.fromkeys((path, new)):
+    # Whatever it was called before: the user may know the new name alone by now.
+    old = [
+        name
+        for name in edits.names_with_undo_files(path)
+        if os.path.basename(path)
+        in (os.path.basename(new_path_of(name, kind, False)) for kind in ("fixed-vhd", "raw"))
+    ]
+    for name in dict.fromkeys((path, new, *old)):
         if name != path and os.path.lexists(path) == os.path.lexists(name):
             continue
         try:
             record = edits.interrupted(name)
         except ImageError:
             continue  # no such file, by either name
+        except UndoError:
+            if name in old and name not in (path, new):
+                continue  # that may be about another file
+            raise
         if record is not None and (name == path or os.path.basename(path) in record.names):
             return name
     return None
@@ -176,18 +187,19 @@ def _undo(path: str, force: bool) -> InPlaceResult:
 def _record_of(path: str) -> Record | None:
     """The conversion of a raw disk that made this VHD, where its undo file was kept.
 
-    Raises UndoError where something else wrote to the file since.
+    Raises UndoError where something else wrote to the file since, UnprovenError where its disk
+    needs its end now.
     """
     record = edits.last_change(path)
     if record is None or record.title != FROM_RAW:
         return None
-    edits.check_undo(path, record)
+    edits.check_undo(path, functools.partial(check_undone, path))
     return record
 
 
 def _restoring(source: SourceFile, record: Record, force: bool) -> ConvertInPlacePlan:
     new = source.path
-    if record.names:
+    if os.path.basename(source.path) in record.names:  # a third name, given by someone, stays
         new = os.path.join(os.path.dirname(source.path), record.names[0])
         check_new_name(source, new, force)
     return ConvertInPlacePlan(

@@ -17,6 +17,7 @@ from .applying import (
     undo,
 )
 from .change import Change, Stage, Step, Write, is_name
+from .keeping import names_with_undo_files
 from .naming import check_free
 from .record import UNDOING, Record
 from .scan import nonzero
@@ -39,6 +40,7 @@ __all__ = [
     "interrupted",
     "is_name",
     "last_change",
+    "names_with_undo_files",
     "nonzero",
     "undo",
 ]

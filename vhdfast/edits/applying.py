@@ -37,7 +37,7 @@ from .keeping import (
     where_it_is,
 )
 from .locking import Held, failures, held
-from .naming import check_free, give_name, sibling
+from .naming import check_free, give_name, has_one_of, sibling
 from .record import BEGUN, DONE, UNDOING, Record
 from .scan import nonzero
 from .states import States
@@ -55,6 +55,8 @@ __all__ = [
 ]
 
 Path = str | os.PathLike[str]
+# Called with a file's descriptor and the change of it that is to be taken back.
+CheckCut = Callable[[int, Record], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ def complete(
             raise nothing_kept(file.path)
         states = States(record)
         with failures(file.path, "completing the change failed"):
-            if record.names:
+            if has_one_of(file.fd, file.path, record.names):
                 name = record.names[record.state != UNDOING]
                 check_free(file.fd, sibling(file.path, name), replace)
             if record.state == UNDOING:
@@ -206,21 +208,33 @@ def last_change(path: Path, undo_file: Path | None = None) -> Record | None:
     return found.record if found.record and found.record.state == DONE else None
 
 
-def check_undo(path: Path, record: Record) -> None:
-    """Raise UndoError where something else wrote to what this change of the file wrote."""
-    states = States(record)
+def check_undo(path: Path, check_cut: CheckCut | None = None) -> None:
+    """Raise what `undo` would, where the last change of the file was made and not interrupted.
+
+    Nothing is asked where there is none.
+    """
     with SourceFile(path) as source, failures(source.path, "the file cannot be read"):
-        file = Held(source.fileno(), source.path, source.path)
-        if not states.is_at(file.fd, states.last):
-            raise _changed(file.path)
-        _check_cut(file, states, min(states.sizes[: states.last]))
+        file = Held(source.fileno(), source.path, os.path.realpath(path))
+        found = latest_undo_file(file.asked, os.fstat(file.fd), None, os.O_RDONLY)
+        if found is None:
+            return
+        try:
+            if found.record is None or found.record.state != DONE:
+                return
+            states = States(found.record)
+            if not states.is_at(file.fd, states.last):
+                raise _changed(file.path)
+            _ask(file, found.fd, states, check_cut)
+            _check_cut(file, states, min(states.sizes[: states.last]))
+        finally:
+            os.close(found.fd)
 
 
 def undo(
     path: Path,
     undo_file: Path | None = None,
     *,
-    check_cut: Callable[[int, int], None] | None = None,
+    check_cut: CheckCut | None = None,
     replace: bool = False,
     system: System | None = None,
 ) -> Record:
@@ -229,17 +243,17 @@ def undo(
     replace: a file that has its old name gives way.
 
     What lies elsewhere in the file stays as it is now. check_cut: called with the file's descriptor
-    and the size that it would get, where that is a smaller one and the file was written to since
-    the change was made; it raises where the end is needed. Raises UndoError where there is no undo
-    file, or where the file does not hold what the change left: something else wrote to it;
-    InUseError, TargetError, WriteError.
+    and the change, where the file would become smaller and was written to since the change was
+    made; it raises where the end is needed. Raises UndoError where there is no undo file, or where
+    the file does not hold what the change left: something else wrote to it; InUseError,
+    TargetError, WriteError.
     """
     system = system or System()
     where = where_it_is(path, undo_file)
     with held(path, where) as file, last_record(file, undo_file) as (record, kept, place):
         states = States(record)
         with failures(file.path, "undoing the change failed"):
-            if record.names:
+            if has_one_of(file.fd, file.path, record.names):
                 check_free(file.fd, sibling(file.path, record.names[0]), replace)
             if record.state != DONE:
                 stage = _stage(file, states)
@@ -247,10 +261,7 @@ def undo(
                 stage = states.last
             else:
                 raise _changed(file.path)
-            is_newer = os.fstat(file.fd).st_mtime_ns > os.fstat(kept).st_mtime_ns
-            is_smaller = record.old_size < states.sizes[-1]
-            if check_cut is not None and record.state == DONE and is_newer and is_smaller:
-                check_cut(file.fd, record.old_size)
+            _ask(file, kept, states, check_cut)
             _check_cut(file, states, min(states.sizes[:stage]))
             if record.state != UNDOING:
                 mark(kept, UNDOING, system)
@@ -359,6 +370,15 @@ def _stage(file: Held, states: States) -> int:
     if stage is None:
         raise _changed(file.path)
     return stage
+
+
+def _ask(file: Held, kept: int, states: States, check_cut: CheckCut | None) -> None:
+    """Let the caller judge an end that is cut off of a file that was used since the change."""
+    record = states.record
+    is_newer = os.fstat(file.fd).st_mtime_ns > os.fstat(kept).st_mtime_ns
+    is_smaller = record.old_size < states.sizes[-1]
+    if check_cut is not None and record.state == DONE and is_newer and is_smaller:
+        check_cut(file.fd, record)
 
 
 def _check_cut(file: Held, states: States, size: int) -> None:

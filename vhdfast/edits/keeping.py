@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ __all__ = [
     "last_record",
     "latest_undo_file",
     "mark",
+    "names_with_undo_files",
     "nothing_kept",
     "save",
     "was_interrupted",
@@ -32,6 +34,7 @@ Path = str | os.PathLike[str]
 
 # Undo files of one file: changes on top of each other, of which the last is undone first.
 MAX_KEPT = 99
+_UNDO_FILE = re.compile(r"\.(.+)\.vhdfast-undo(?:-[0-9]+)?", re.DOTALL)
 MAX_NAME = 200  # bytes of the file's name in that of its undo file
 
 
@@ -47,6 +50,20 @@ def _names(path: str, undo_file: str | None) -> list[str]:
         short = os.fsdecode(raw[:MAX_NAME]) + f"-{hashlib.sha256(raw).hexdigest()[:16]}"
     base = os.path.join(directory, f".{short}.vhdfast-undo")
     return [base, *(f"{base}-{number}" for number in range(2, MAX_KEPT + 1))]
+
+
+def names_with_undo_files(path: str) -> list[str]:
+    """What files in the directory of `path` are or were called of which undo files lie there.
+
+    Names that are cut in those of their undo files are not among them.
+    """
+    directory = os.path.dirname(path)
+    try:
+        there = os.listdir(directory or ".")
+    except OSError:
+        return []
+    found = (_UNDO_FILE.fullmatch(name) for name in there)
+    return [os.path.join(directory, name) for name in sorted({one[1] for one in found if one})]
 
 
 def _open(undo_file: str, image: os.stat_result | None, access: int = os.O_RDWR) -> int | None:

@@ -7,11 +7,16 @@ import os
 from ..errors import TargetError, TargetExistsError
 from .system import System
 
-__all__ = ["check_free", "give_name", "sibling"]
+__all__ = ["check_free", "give_name", "has_one_of", "sibling"]
 
 
 def sibling(path: str, name: str) -> str:
     return os.path.join(os.path.dirname(path), name)
+
+
+def has_one_of(fd: int, path: str, names: tuple[str, ...]) -> bool:
+    """Whether the open file has one of these names: a third one, given by someone, stays."""
+    return any(_is(fd, sibling(path, name)) for name in names)
 
 
 def check_free(fd: int, path: str, replace: bool, hint: str = "move that file away") -> None:
